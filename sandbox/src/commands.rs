@@ -1,0 +1,6 @@
+//! The commands, one module each.
+
+pub mod invoke;
+mod report;
+mod scenario;
+pub mod serve;

@@ -1,0 +1,302 @@
+//! The real binary, started as Lambda starts it: a clean environment, the Runtime API, deadlines.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, Command},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::runtime::{Answer, Deadline, RuntimeApi};
+
+/// The AWS credentials that every function gets: nothing of them may show anywhere.
+pub const ACCESS_KEY_ID: &str = "ASIACANARYACCESSKEY0";
+/// See [`ACCESS_KEY_ID`].
+pub const SECRET_ACCESS_KEY: &str = "canarySecretAccessKey/0123456789abcdefghi";
+/// See [`ACCESS_KEY_ID`].
+pub const SESSION_TOKEN: &str = "canarySessionToken0123456789";
+
+/// How long a start may take before it is given up.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long after its deadline an invocation is given up: Lambda itself is as exact.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// A function to be started.
+#[derive(Clone, Debug)]
+pub struct FunctionBuilder {
+    program: PathBuf,
+    environment: BTreeMap<String, String>,
+    timeout: Duration,
+    memory_limit: Option<u64>,
+}
+
+/// A function that runs; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Function {
+    child: Child,
+    runtime: RuntimeApi,
+    logs: Arc<Mutex<String>>,
+    timeout: Duration,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The function answered.
+    Answered(Answer),
+    /// The function did not answer before its deadline; Lambda would have stopped it, and so it was.
+    TimedOut,
+    /// The function ended.
+    Exited,
+}
+
+/// One event's way through the function.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How long that took.
+    pub took: Duration,
+}
+
+impl Invocation {
+    /// The result, as JSON; `Null` when there is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        match &self.outcome {
+            Outcome::Answered(answer) => answer.json(),
+            Outcome::TimedOut | Outcome::Exited => Value::Null,
+        }
+    }
+
+    /// The `errorType` of a function error, in Lambda's own words where the function had none.
+    #[must_use]
+    pub fn error_type(&self) -> Option<String> {
+        match &self.outcome {
+            Outcome::Answered(answer) => answer.error_type(),
+            Outcome::TimedOut => Some("Sandbox.Timedout".to_owned()),
+            Outcome::Exited => Some("Runtime.ExitError".to_owned()),
+        }
+    }
+
+    /// The text that the function sent; empty when it sent none.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match &self.outcome {
+            Outcome::Answered(answer) => answer.text(),
+            Outcome::TimedOut | Outcome::Exited => "",
+        }
+    }
+}
+
+impl FunctionBuilder {
+    /// A function of this program, with what Lambda itself puts into the environment.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        let environment = [
+            ("AWS_LAMBDA_FUNCTION_NAME", "close-order"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+            ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+            ("AWS_LAMBDA_LOG_LEVEL", "INFO"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/close-order"),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "2026/11/23/[$LATEST]00000000000000000000000000000000"),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_DEFAULT_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+            ("AWS_SESSION_TOKEN", SESSION_TOKEN),
+            ("_HANDLER", "bootstrap"),
+            ("LAMBDA_TASK_ROOT", "/var/task"),
+            ("PATH", "/usr/local/bin:/usr/bin/:/bin"),
+            ("LANG", "en_US.UTF-8"),
+            ("TZ", ":UTC"),
+        ];
+        Self {
+            program: program.into(),
+            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            timeout: Duration::from_secs(20),
+            memory_limit: None,
+        }
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Leaves a variable out.
+    #[must_use]
+    pub fn env_remove(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    /// The function's timeout, from which its deadlines come.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Limits the program's data to so many bytes (`RLIMIT_DATA`, by the shell's `ulimit -d`).
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// What runs, without its environment.
+    fn command(&self) -> Command {
+        let mut command = match self.memory_limit {
+            None => Command::new(&self.program),
+            Some(bytes) => {
+                let mut command = Command::new("/bin/sh");
+                let limit = (bytes / 1024).to_string();
+                command.args(["-c", "ulimit -d \"$1\" && exec \"$2\"", "sh", &limit]).arg(&self.program);
+                command
+            }
+        };
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    /// Starts the function and waits until it asks for its first event.
+    ///
+    /// # Errors
+    /// When the program can't be run, or ends before that; the error has what it wrote.
+    pub async fn start(self) -> anyhow::Result<Function> {
+        let runtime = RuntimeApi::start(([127, 0, 0, 1], 0).into()).await?;
+        let mut child = self
+            .command()
+            .env("AWS_LAMBDA_RUNTIME_API", runtime.authority())
+            .envs(&self.environment)
+            .spawn()
+            .with_context(|| format!("can't run {}", self.program.display()))?;
+        let logs = Arc::<Mutex<String>>::default();
+        let readers = [
+            child.stdout.take().map(|stdout| collect(stdout, Arc::clone(&logs))),
+            child.stderr.take().map(|stderr| collect(stderr, Arc::clone(&logs))),
+        ];
+        tokio::select! {
+            () = runtime.started() => {}
+            status = child.wait() => {
+                for reader in readers.into_iter().flatten() {
+                    let _ = reader.await;
+                }
+                bail!("the function ended at its start with {}: {}", status?, read(&logs).trim());
+            }
+            () = tokio::time::sleep(START_TIMEOUT) => bail!("the function did not start in time: {}", read(&logs)),
+        }
+        Ok(Function { child, runtime, logs, timeout: self.timeout })
+    }
+
+    /// Runs a program that is expected to end by itself.
+    ///
+    /// # Errors
+    /// When it can't be run or does not end in time.
+    pub async fn run_to_end(self) -> anyhow::Result<(ExitStatus, String)> {
+        let output = self.command().envs(&self.environment).output();
+        let output = timeout(START_TIMEOUT, output).await.context("the program did not end in time")??;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status, String::from_utf8_lossy(&text).into_owned()))
+    }
+}
+
+impl Function {
+    /// Hands over an event and waits for the answer, at most until the function's timeout.
+    pub async fn invoke(&mut self, event: &Value) -> Invocation {
+        self.invoke_text(event.to_string(), Deadline::After(self.timeout)).await
+    }
+
+    /// Hands over an event with a time of its own.
+    pub async fn invoke_within(&mut self, event: &Value, time: Duration) -> Invocation {
+        self.invoke_text(event.to_string(), Deadline::After(time)).await
+    }
+
+    /// Hands over any text with any deadline.
+    pub async fn invoke_text(&mut self, event: String, deadline: Deadline) -> Invocation {
+        let start = Instant::now();
+        let time = match deadline {
+            Deadline::After(time) => time,
+            Deadline::Header(_) => self.timeout,
+        };
+        let outcome = tokio::select! {
+            answer = timeout(time + GRACE, self.runtime.invoke(event, deadline)) => match answer {
+                Ok(Some(answer)) => Outcome::Answered(answer),
+                Ok(None) => Outcome::Exited,
+                Err(_) => Outcome::TimedOut,
+            },
+            _ = self.child.wait() => Outcome::Exited,
+        };
+        if outcome == Outcome::TimedOut {
+            let _ = self.child.kill().await;
+        }
+        Invocation { outcome, took: start.elapsed() }
+    }
+
+    /// All that it wrote so far.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        read(&self.logs)
+    }
+
+    /// The lines that it logged so far about orders.
+    #[must_use]
+    pub fn order_lines(&self) -> Vec<Value> {
+        let logs = self.logs();
+        let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line.get("message").is_some_and(|message| message == "order")).collect()
+    }
+
+    /// Waits until so many lines about orders were logged, for a while: a line can come later than the answer.
+    pub async fn wait_for_order_lines(&self, count: usize) -> Vec<Value> {
+        let start = Instant::now();
+        while self.order_lines().len() < count && start.elapsed() < Duration::from_secs(5) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.order_lines()
+    }
+
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// A figure of its process in kibibytes, such as `VmRSS` or `VmHWM`.
+    #[must_use]
+    pub fn memory_kib(&self, figure: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))?;
+        line.trim().trim_end_matches("kB").trim().parse().ok()
+    }
+}
+
+fn collect(stream: impl AsyncRead + Unpin + Send + 'static, logs: Arc<Mutex<String>>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stream).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let mut logs = logs.lock().unwrap_or_else(PoisonError::into_inner);
+            logs.push_str(&line);
+            logs.push('\n');
+        }
+    })
+}
+
+fn read(logs: &Mutex<String>) -> String {
+    logs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}

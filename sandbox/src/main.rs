@@ -1,0 +1,42 @@
+//! `sandbox`: tries `close-order` on a machine without WeChat or AWS.
+
+mod commands;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Tries close-order on a machine without WeChat or AWS: stand-ins for WeChat Pay, Secrets Manager and Lambda on
+/// loopback, around the real binary.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo run -p sandbox -- invoke events/close-order.json
+  cargo run -p sandbox -- invoke events/order-paid.json --wire
+  cargo run -p sandbox -- serve";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sends one event through the real binary and prints the reply.
+    Invoke(commands::invoke::Args),
+    /// Keeps the stand-ins running on fixed ports, for a debugger or other emulators.
+    Serve(commands::serve::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Invoke(args) => commands::invoke::run(args).await,
+        Command::Serve(args) => commands::serve::run(args).await,
+    };
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "sandbox: {error:#}");
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,224 @@
+//! The environment, read once. A wrong value stops the start with one line that names the variable, what is wrong
+//! with it and what is right.
+
+use std::{ffi::OsString, ops::RangeInclusive, time::Duration};
+
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use tracing::level_filters::LevelFilter;
+
+use crate::wechat_pay::Endpoint;
+
+/// The variable that holds the secret's name or ARN.
+const SECRET_ID: &str = "WECHAT_PAY_SECRET_ID";
+/// The variable that holds WeChat Pay's endpoints.
+const ENDPOINTS: &str = "WECHAT_PAY_ENDPOINTS";
+/// The variable that holds the time one try may take.
+const TIMEOUT: &str = "WECHAT_PAY_TIMEOUT_MS";
+/// The variable that holds how long a read secret is used.
+const TTL: &str = "SECRET_CACHE_TTL_SECONDS";
+/// The variable that names a file of root certificates.
+const ROOTS: &str = "SSL_CERT_FILE";
+/// Lambda's variables for the log.
+const LOG_FORMAT: &str = "AWS_LAMBDA_LOG_FORMAT";
+const LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
+
+/// WeChat Pay's own hosts: <https://pay.weixin.qq.com/wiki/doc/api/jsapi_sl.php?chapter=23_4>.
+const DEFAULT_ENDPOINTS: &str = "https://api.mch.weixin.qq.com,https://api2.mch.weixin.qq.com";
+const DEFAULT_TIMEOUT_MS: u64 = 5000;
+/// Up to the longest that a Lambda function runs: 15 minutes.
+const TIMEOUT_MS: RangeInclusive<u64> = 1..=900_000;
+const DEFAULT_TTL_SECONDS: u64 = 300;
+/// Up to a year; 0 reads the secret for every order.
+const TTL_SECONDS: RangeInclusive<u64> = 0..=31_536_000;
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    /// `WECHAT_PAY_SECRET_ID`: name or ARN of the secret.
+    pub secret_id: String,
+    /// `WECHAT_PAY_ENDPOINTS`, in order of preference; never empty.
+    pub endpoints: Vec<Endpoint>,
+    /// `WECHAT_PAY_TIMEOUT_MS`: one try, connect to last byte.
+    pub timeout: Duration,
+    /// `SECRET_CACHE_TTL_SECONDS`: how long a read secret is used before it is read again.
+    pub secret_ttl: Duration,
+    /// `SSL_CERT_FILE`: the roots that every connection trusts; Mozilla's, built in, without it.
+    pub roots: RootCertStore,
+    /// What the log looks like.
+    pub log: LogConfig,
+}
+
+/// What the log looks like: Lambda's own settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `AWS_LAMBDA_LOG_FORMAT`: `JSON`, or `Text`, which is Lambda's default.
+    pub is_json: bool,
+    /// `AWS_LAMBDA_LOG_LEVEL`; INFO by default.
+    pub level: LevelFilter,
+}
+
+/// A variable with a wrong value, or without the one it needs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} {problem}; expected {expected}")]
+pub struct WrongVariable {
+    variable: &'static str,
+    problem: String,
+    expected: &'static str,
+}
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// [`WrongVariable`] for the first variable that is wrong.
+    pub fn from_env() -> Result<Self, WrongVariable> {
+        Self::read(std::env::var_os)
+    }
+
+    fn read(get: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, WrongVariable> {
+        let text = |variable, expected| match get(variable).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(value)) if value.trim().is_empty() => Err(wrong(variable, "is empty", expected)),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(_)) => Err(wrong(variable, "is not UTF-8", expected)),
+        };
+        let number = |variable, range: RangeInclusive<u64>, default, expected| match text(variable, expected)? {
+            None => Ok(default),
+            Some(value) => match value.parse() {
+                Ok(number) if range.contains(&number) => Ok(number),
+                Ok(_) => Err(wrong(variable, "is out of range", expected)),
+                Err(_) => Err(wrong(variable, "is not a whole number", expected)),
+            },
+        };
+
+        let secret = "the name or ARN of the secret in AWS Secrets Manager";
+        let timeout = number(TIMEOUT, TIMEOUT_MS, DEFAULT_TIMEOUT_MS, "milliseconds from 1 to 900000")?;
+        let ttl = number(TTL, TTL_SECONDS, DEFAULT_TTL_SECONDS, "seconds from 0 to 31536000")?;
+        Ok(Self {
+            secret_id: text(SECRET_ID, secret)?.ok_or_else(|| wrong(SECRET_ID, "is not set", secret))?,
+            endpoints: endpoints(text(ENDPOINTS, AN_ENDPOINT)?.as_deref().unwrap_or(DEFAULT_ENDPOINTS))?,
+            timeout: Duration::from_millis(timeout),
+            secret_ttl: Duration::from_secs(ttl),
+            roots: roots(text(ROOTS, A_PEM_FILE)?.as_deref())?,
+            log: LogConfig {
+                is_json: match get(LOG_FORMAT).as_ref().map(|format| format.to_string_lossy()).as_deref() {
+                    None | Some("" | "Text") => false,
+                    Some("JSON") => true,
+                    Some(_) => return Err(wrong(LOG_FORMAT, "is unknown", "JSON or Text")),
+                },
+                level: match get(LOG_LEVEL).map(|level| level.to_string_lossy().to_ascii_uppercase()).as_deref() {
+                    None | Some("" | "INFO") => LevelFilter::INFO,
+                    Some("TRACE") => LevelFilter::TRACE,
+                    Some("DEBUG") => LevelFilter::DEBUG,
+                    Some("WARN") => LevelFilter::WARN,
+                    Some("ERROR" | "FATAL") => LevelFilter::ERROR,
+                    Some(_) => {
+                        return Err(wrong(LOG_LEVEL, "is unknown", "TRACE, DEBUG, INFO, WARN, ERROR or FATAL"));
+                    }
+                },
+            },
+        })
+    }
+}
+
+const AN_ENDPOINT: &str = "base addresses joined by commas, such as https://api.mch.weixin.qq.com";
+const A_PEM_FILE: &str = "the path of a PEM file with root certificates";
+
+fn wrong(variable: &'static str, problem: impl Into<String>, expected: &'static str) -> WrongVariable {
+    WrongVariable { variable, problem: problem.into(), expected }
+}
+
+fn endpoints(list: &str) -> Result<Vec<Endpoint>, WrongVariable> {
+    let numbered = (1..).zip(list.split(','));
+    let parsed = numbered.map(|(number, text)| {
+        Endpoint::parse(text.trim())
+            .map_err(|invalid| wrong(ENDPOINTS, format!("is wrong: entry {number} {invalid}"), AN_ENDPOINT))
+    });
+    parsed.collect()
+}
+
+fn roots(file: Option<&str>) -> Result<RootCertStore, WrongVariable> {
+    let Some(file) = file else {
+        return Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
+    };
+    let pem = std::fs::read(file)
+        .map_err(|error| wrong(ROOTS, format!("names a file that can't be read ({})", error.kind()), A_PEM_FILE))?;
+    let mut roots = RootCertStore::empty();
+    // Public bundles hold a certificate or two that rustls can't parse; the others serve.
+    let (added, _) = roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+    if added == 0 {
+        return Err(wrong(ROOTS, "names a file without a certificate", A_PEM_FILE));
+    }
+    Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, String> {
+        let find = |variable| variables.iter().find(|(name, _)| *name == variable).map(|(_, value)| value.into());
+        Config::read(find).map_err(|wrong| wrong.to_string())
+    }
+
+    #[test]
+    fn only_the_secret_is_required() {
+        let config = read(&[(SECRET_ID, "wechat-pay")]).unwrap();
+        assert_eq!(config.secret_id, "wechat-pay");
+        let endpoints: Vec<_> = config.endpoints.iter().map(ToString::to_string).collect();
+        assert_eq!(endpoints, ["https://api.mch.weixin.qq.com", "https://api2.mch.weixin.qq.com"]);
+        assert_eq!((config.timeout, config.secret_ttl), (Duration::from_secs(5), Duration::from_mins(5)));
+        assert_eq!(config.log, LogConfig { is_json: false, level: LevelFilter::INFO });
+        assert!(config.roots.len() > 100, "Mozilla's roots");
+    }
+
+    #[test]
+    fn every_variable_is_read() {
+        let config = read(&[
+            (SECRET_ID, "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:wechat-pay-AbCdEf"),
+            (ENDPOINTS, "http://127.0.0.1:9701, https://api2.mch.weixin.qq.com"),
+            (TIMEOUT, "1"),
+            (TTL, "0"),
+            (LOG_FORMAT, "JSON"),
+            (LOG_LEVEL, "FATAL"),
+        ])
+        .unwrap();
+        assert_eq!(config.endpoints.len(), 2);
+        assert_eq!((config.timeout, config.secret_ttl), (Duration::from_millis(1), Duration::ZERO));
+        assert_eq!(config.log, LogConfig { is_json: true, level: LevelFilter::ERROR });
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_by_variable_problem_and_rule() {
+        for (variable, value, problem) in [
+            (SECRET_ID, "", "is empty"),
+            (ENDPOINTS, " ", "is empty"),
+            (ENDPOINTS, "https://a,", "is wrong: entry 2 is not a URL"),
+            (ENDPOINTS, "https://a,http://b", "is wrong: entry 2 is not https://"),
+            (TIMEOUT, "", "is empty"),
+            (TIMEOUT, "0", "is out of range"),
+            (TIMEOUT, "900001", "is out of range"),
+            (TIMEOUT, "5s", "is not a whole number"),
+            (TIMEOUT, "-1", "is not a whole number"),
+            (TTL, "1.5", "is not a whole number"),
+            (TTL, "99999999999", "is out of range"),
+            (ROOTS, "/nonexistent.pem", "names a file that can't be read (entity not found)"),
+            (ROOTS, "/dev/null", "names a file without a certificate"),
+            (ROOTS, "", "is empty"),
+            (LOG_FORMAT, "YAML", "is unknown"),
+            (LOG_LEVEL, "LOUD", "is unknown"),
+        ] {
+            let mut variables = vec![(variable, value)];
+            if variable != SECRET_ID {
+                variables.push((SECRET_ID, "wechat-pay"));
+            }
+            let message = read(&variables).unwrap_err();
+            assert!(message.starts_with(&format!("{variable} {problem}")), "{message}");
+            assert!(message.contains("; expected ") && !message.contains('\n'), "{message}");
+        }
+        assert!(read(&[]).unwrap_err().starts_with("WECHAT_PAY_SECRET_ID is not set; expected"));
+    }
+}

@@ -1,0 +1,95 @@
+//! How old an order is: WeChat Pay asks for five minutes between making an order and closing it.
+
+use std::time::{Duration, SystemTime};
+
+use time::{Date, PrimitiveDateTime, Time, UtcOffset};
+
+use super::{Problem, Rule};
+
+/// "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟": an earlier close can answer SUCCESS and not stick.
+const YOUNGEST: Duration = Duration::from_mins(5);
+
+/// `time_start`: when the order was made, `yyyyMMddHHmmss` in Beijing time (UTC+8), as in unifiedorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeStart(SystemTime);
+
+impl TimeStart {
+    /// The field's name on the wire of unifiedorder, and in the event.
+    pub const NAME: &'static str = "time_start";
+
+    /// Takes a date that is in the calendar.
+    ///
+    /// # Errors
+    /// [`Problem::Rule`] when it isn't one.
+    pub fn parse(value: &str) -> Result<Self, Problem> {
+        moment(value).map(Self).ok_or(Problem::Rule(Rule {
+            zh: "须为yyyyMMddHHmmss格式的北京时间",
+            en: "must be a date in the form yyyyMMddHHmmss, Beijing time",
+        }))
+    }
+
+    /// How long the order is still too young to be closed, if it is; an order of the future is too.
+    #[must_use]
+    pub fn too_young_for(self, now: SystemTime) -> Option<Duration> {
+        (self.0 + YOUNGEST).duration_since(now).ok().filter(|wait| !wait.is_zero())
+    }
+}
+
+fn moment(value: &str) -> Option<SystemTime> {
+    if value.len() != 14 || !value.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number = |range: std::ops::Range<usize>| value.get(range)?.parse::<u8>().ok();
+    let year = value.get(0..4)?.parse().ok()?;
+    let date = Date::from_calendar_date(year, number(4..6)?.try_into().ok()?, number(6..8)?).ok()?;
+    let time = Time::from_hms(number(8..10)?, number(10..12)?, number(12..14)?).ok()?;
+    let beijing = UtcOffset::from_hms(8, 0, 0).ok()?;
+    Some(PrimitiveDateTime::new(date, time).assume_offset(beijing).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(unix_seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(unix_seconds)
+    }
+
+    #[test]
+    fn it_is_beijing_time() {
+        // date -d '2026-11-23T08:00:00+08:00' +%s
+        assert_eq!(TimeStart::parse("20261123080000"), Ok(TimeStart(at(1_795_392_000))));
+    }
+
+    #[test]
+    fn what_is_not_in_the_calendar_is_no_date() {
+        for wrong in [
+            "",
+            "2026112308000",
+            "202611230800000",
+            "2026-11-23T08:00",
+            "20261323080000",
+            "20260229080000",
+            "20261123240000",
+            "20261123086000",
+            "20261123080060",
+            "+2261123080000",
+            "２０２６１１２３",
+        ] {
+            assert!(TimeStart::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(TimeStart::parse("20280229235959").is_ok(), "a leap day");
+    }
+
+    #[test]
+    fn an_order_is_too_young_until_it_is_five_minutes_old() {
+        let made = TimeStart(at(1_000_000));
+        let wait = |now: u64| made.too_young_for(at(now)).map(|wait| wait.as_secs());
+        assert_eq!(wait(1_000_000), Some(300));
+        assert_eq!(wait(1_000_299), Some(1));
+        assert_eq!(wait(1_000_300), None);
+        assert_eq!(wait(2_000_000), None);
+        assert_eq!(wait(999_900), Some(400), "an order of the future");
+        assert_eq!(made.too_young_for(at(1_000_300) - Duration::from_millis(1)), Some(Duration::from_millis(1)));
+    }
+}

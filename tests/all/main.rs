@@ -1,0 +1,3 @@
+//! The function as its callers meet it: the real binary, driven through the sandbox.
+
+mod properties;

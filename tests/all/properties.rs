@@ -1,0 +1,233 @@
+//! What holds for every document and every event, not just for those somebody thought of.
+
+use std::collections::BTreeMap;
+
+use close_order::{
+    merchant::Merchant,
+    order::Order,
+    wechat_pay::{CloseRequest, Disbelief, Reply, Verdict, sign::SignType},
+};
+use proptest::{collection, prelude::*, sample::select};
+use serde_json::{Value, json};
+
+const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
+
+type Fields = BTreeMap<String, String>;
+
+/// How one field of a document is written: the same value to every XML reader.
+#[derive(Clone, Copy, Debug)]
+enum Writing {
+    Escaped,
+    CData,
+    CharacterReferences,
+    CDataInPieces,
+}
+
+impl Writing {
+    fn write(self, value: &str) -> String {
+        let cdata = |text: &str| format!("<![CDATA[{}]]>", text.replace("]]>", "]]]]><![CDATA[>"));
+        match self {
+            Self::Escaped => value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"),
+            Self::CData => cdata(value),
+            Self::CharacterReferences => value.chars().map(|c| format!("&#{};", u32::from(c))).collect(),
+            Self::CDataInPieces => value.chars().map(|c| cdata(&c.to_string())).collect(),
+        }
+    }
+}
+
+fn writing() -> impl Strategy<Value = Writing> {
+    select(vec![Writing::Escaped, Writing::CData, Writing::CharacterReferences, Writing::CDataInPieces])
+}
+
+/// A field name that WeChat Pay may add one day, and that is none of those with a meaning.
+fn new_name() -> impl Strategy<Value = String> {
+    "[a-z][a-z0-9_]{0,12}".prop_map(|name| format!("x_{name}"))
+}
+
+/// Text without the control characters that XML can't hold.
+fn text() -> impl Strategy<Value = String> {
+    "[^\\p{Cc}\\u{fffe}\\u{ffff}]{0,20}"
+}
+
+/// A reply that closes the order, with fields that nobody knows yet.
+fn closed() -> impl Strategy<Value = Fields> {
+    collection::btree_map(new_name(), text(), 0..5).prop_map(|mut fields| {
+        let known = [
+            ("return_code", "SUCCESS"),
+            ("return_msg", "OK"),
+            ("appid", "wx8888888888888888"),
+            ("mch_id", "1900000109"),
+            ("sub_mch_id", "1900000110"),
+            ("nonce_str", "BFK89FC6rxKCOjLX"),
+            ("result_code", "SUCCESS"),
+        ];
+        fields.extend(known.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        fields
+    })
+}
+
+fn sign_type() -> impl Strategy<Value = SignType> {
+    select(vec![SignType::Md5, SignType::HmacSha256])
+}
+
+fn signed(mut fields: Fields, sign_type: SignType) -> Fields {
+    let sign = sign_type.sign(&KEY.into(), fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    fields.insert("sign".to_owned(), sign.as_str().to_owned());
+    fields
+}
+
+fn document<'a>(fields: impl IntoIterator<Item = (&'a String, &'a String)>, writings: &[Writing]) -> String {
+    let fields = fields.into_iter().zip(writings.iter().cycle());
+    let fields = fields.map(|((name, value), writing)| format!("<{name}>{}</{name}>", writing.write(value)));
+    format!("<xml>{}</xml>", fields.collect::<String>())
+}
+
+fn believe(document: &[u8], sign_type: SignType) -> Result<Reply, Disbelief> {
+    let sign_type = sign_type.wire_value().unwrap_or("MD5");
+    let secret = json!({"appid": "wx8888888888888888", "mch_id": "1900000109", "api_key": KEY, "sign_type": sign_type});
+    let merchant = Merchant::from_secret(&secret.to_string()).unwrap();
+    let order = Order::from_json(r#"{"sub_mch_id": "1900000110", "out_trade_no": "1"}"#, "event").unwrap();
+    Reply::believe(document, &CloseRequest::new(&order, &merchant))
+}
+
+fn is_closed(document: &str, sign_type: SignType) -> bool {
+    believe(document.as_bytes(), sign_type).is_ok_and(|reply| reply.verdict() == Verdict::Closed)
+}
+
+/// Any JSON, an order's own fields among its names.
+fn any_json() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![
+        select(vec!["sub_mch_id", "subMchId", "out_trade_no", "outTradeNo", "nonce_str", "sub_appid", "time_start"])
+            .prop_map(str::to_owned),
+        ".{0,8}",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[0-9A-Za-z_|*@-]{0,40}".prop_map(Value::from),
+        ".{0,40}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 8, move |inner| {
+        prop_oneof![
+            collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+            collection::btree_map(name.clone(), inner, 0..8).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_signed_document_is_believed_however_its_fields_are_ordered_and_written(
+        (fields, sign_type) in (closed(), sign_type()),
+        writings in collection::vec(writing(), 1..8),
+        seed in any::<u64>(),
+    ) {
+        let fields = signed(fields, sign_type);
+        let mut shuffled: Vec<_> = fields.iter().collect();
+        shuffled.sort_by_key(|(name, _)| name.bytes().fold(seed, |hash, byte| hash.rotate_left(5) ^ u64::from(byte)));
+        let document = document(shuffled, &writings);
+        prop_assert!(is_closed(&document, sign_type), "{document}");
+    }
+
+    #[test]
+    fn a_document_with_one_value_changed_is_not_believed(
+        (fields, sign_type) in (closed(), sign_type()),
+        which in any::<prop::sample::Index>(),
+        value in text(),
+    ) {
+        let mut fields = signed(fields, sign_type);
+        let name = which.get(&fields.keys().cloned().collect::<Vec<_>>()).clone();
+        prop_assume!(fields[&name] != value);
+        fields.insert(name, value);
+        prop_assert!(!is_closed(&document(&fields, &[Writing::CData]), sign_type));
+    }
+
+    #[test]
+    fn a_document_with_one_name_changed_is_not_believed(
+        (fields, sign_type) in (closed(), sign_type()),
+        which in any::<prop::sample::Index>(),
+        name in new_name(),
+    ) {
+        let mut fields = signed(fields, sign_type);
+        let full = fields.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.clone());
+        let old = which.get(&full.collect::<Vec<_>>()).clone();
+        prop_assume!(!fields.contains_key(&name));
+        let value = fields.remove(&old).unwrap();
+        fields.insert(name, value);
+        prop_assert!(!is_closed(&document(&fields, &[Writing::CData]), sign_type));
+    }
+
+    #[test]
+    fn a_document_with_one_field_more_or_less_is_not_believed(
+        (fields, sign_type) in (closed(), sign_type()),
+        which in any::<prop::sample::Index>(),
+        (name, value) in (new_name(), text()),
+    ) {
+        let fields = signed(fields, sign_type);
+        let mut less = fields.clone();
+        let full = fields.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.clone());
+        less.remove(which.get(&full.collect::<Vec<_>>()));
+        prop_assert!(!is_closed(&document(&less, &[Writing::CData]), sign_type));
+
+        let mut more = fields.clone();
+        prop_assume!(!value.is_empty() && more.insert(name, value).is_none());
+        prop_assert!(!is_closed(&document(&more, &[Writing::CData]), sign_type));
+    }
+
+    #[test]
+    fn a_document_cut_short_is_not_believed(
+        (fields, sign_type) in (closed(), sign_type()),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let document = document(&signed(fields, sign_type), &[Writing::Escaped]);
+        let cut = cut.index(document.len());
+        prop_assert!(believe(&document.as_bytes()[..cut], sign_type).is_err());
+    }
+
+    #[test]
+    fn more_than_one_flat_document_is_not_believed((fields, sign_type) in (closed(), sign_type())) {
+        let document = document(&signed(fields, sign_type), &[Writing::Escaped]);
+        prop_assert!(is_closed(&document, sign_type));
+        for more in [
+            format!("{document}{document}"),
+            format!("<xml>{document}</xml>"),
+            format!("{document}<a/>"),
+            format!("<!DOCTYPE xml>{document}"),
+            document.replacen("<nonce_str>", "<nonce_str><b/>", 1),
+            document.replacen("<nonce_str>", "<nonce_str/><nonce_str>", 1),
+        ] {
+            prop_assert!(believe(more.as_bytes(), sign_type).is_err(), "{more}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in collection::vec(any::<u8>(), 0..256)) {
+        let _ = believe(&bytes, SignType::Md5);
+    }
+
+    #[test]
+    fn no_pieces_of_xml_make_the_reader_panic_or_believe(
+        pieces in collection::vec(select(vec![
+            "<xml>", "</xml>", "<return_code>", "</return_code>", "SUCCESS", "<sign>", "</sign>", "<![CDATA[", "]]>",
+            "&amp;", "&#0;", "&#x", "&", ";", "<!--", "-->", "<!DOCTYPE", "<?xml", "?>", "<", ">", "/", "\"", " ", "订",
+        ]), 0..24),
+    ) {
+        prop_assert!(believe(pieces.concat().as_bytes(), SignType::Md5).is_err());
+    }
+
+    #[test]
+    fn every_json_is_an_order_or_is_told_which_field_is_wrong(event in any_json()) {
+        match Order::from_json(&event.to_string(), "event") {
+            Ok(order) => {
+                let text = |names: [&str; 2]| names.iter().find_map(|name| event[name].as_str().map(str::to_owned));
+                prop_assert_eq!(text(["sub_mch_id", "subMchId"]), Some(order.sub_mch_id.as_str().to_owned()));
+                prop_assert_eq!(text(["out_trade_no", "outTradeNo"]), Some(order.out_trade_no.as_str().to_owned()));
+            }
+            Err(invalid) => prop_assert!(
+                ["event", "sub_mch_id", "out_trade_no", "nonce_str", "sub_appid", "time_start"].contains(&invalid.field)
+            ),
+        }
+    }
+}
