@@ -4,7 +4,7 @@
 use std::{env, io::Write, process::ExitCode, time::Duration};
 
 use close_order::{close_order::CloseOrder, config::Config, http_client, log, merchant, trigger, wechat_pay};
-use lambda_runtime::{Runtime, service_fn};
+use lambda_runtime::{Runtime, service_fn, tower::util::MapRequestLayer};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -47,5 +47,8 @@ async fn serve() -> Result<(), Error> {
         wechat_pay::Endpoints::new(config.endpoints),
     );
     close_order.prepare(PREPARATION).await;
-    Runtime::new(service_fn(|event| trigger::answer(&close_order, event))).run().await
+    Runtime::new(service_fn(|event| trigger::answer(&close_order, event)))
+        .layer(MapRequestLayer::new(trigger::json_only))
+        .run()
+        .await
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use lambda_runtime::{Context, LambdaEvent};
+use lambda_runtime::{Context, LambdaEvent, LambdaInvocation};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -48,7 +48,7 @@ pub enum Answer {
 }
 
 /// The top level of an event, as far as it tells triggers apart.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Shape<'a> {
     #[serde(borrow, rename = "requestContext")]
     request_context: Option<&'a RawValue>,
@@ -65,6 +65,16 @@ enum Records<'a> {
     Other(IgnoredAny),
 }
 
+/// Lets only JSON through to [`answer`]: what is none is answered as `null` is, where the runtime would raise its own
+/// error, with a Rust type's path in it. Lambda itself lets nothing else in; emulators do.
+#[must_use]
+pub fn json_only(mut invocation: LambdaInvocation) -> LambdaInvocation {
+    if serde_json::from_slice::<IgnoredAny>(&invocation.body).is_err() {
+        invocation.body = "null".into();
+    }
+    invocation
+}
+
 /// Answers one invocation.
 ///
 /// # Errors
@@ -78,7 +88,9 @@ pub async fn answer(close_order: &CloseOrder, event: LambdaEvent<Box<RawValue>>)
 }
 
 async fn dispatch(close_order: &CloseOrder, event: &str, invocation: Invocation<'_>) -> Result<Answer, Fault> {
-    match serde_json::from_str(event) {
+    // A derived struct can be read from a list too, which no event is.
+    let shape = event.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(event));
+    match shape.unwrap_or_else(|| Ok(Shape::default())) {
         Ok(Shape { request_context: Some(_), .. }) => {
             Ok(Answer::Http(http::answer(close_order, event, invocation).await))
         }

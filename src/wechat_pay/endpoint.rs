@@ -170,7 +170,7 @@ mod tests {
         let first = endpoints.in_turn().next().unwrap().clone();
         endpoints.failed(&first);
         assert_eq!(three_turns(&endpoints), ["https://b", "https://a", "https://b"]);
-        tokio::time::advance(SECOND_CHOICE - Duration::from_millis(1)).await;
+        tokio::time::advance(SECOND_CHOICE.saturating_sub(Duration::from_millis(1))).await;
         assert_eq!(three_turns(&endpoints), ["https://b", "https://a", "https://b"]);
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(three_turns(&endpoints), ["https://a", "https://b", "https://a"]);

@@ -95,7 +95,7 @@ fn is_closed(document: &str, sign_type: SignType) -> bool {
 }
 
 /// Any JSON, an order's own fields among its names.
-fn any_json() -> impl Strategy<Value = Value> {
+pub fn any_json() -> impl Strategy<Value = Value> {
     let name = prop_oneof![
         select(vec!["sub_mch_id", "subMchId", "out_trade_no", "outTradeNo", "nonce_str", "sub_appid", "time_start"])
             .prop_map(str::to_owned),

@@ -1,0 +1,45 @@
+"""The CloudFormation template that AWS will make of template.yaml, as JSON on standard output.
+
+SAM writes much of the stack itself (the API's routes, permissions, event source mappings), so the linters and the
+tests look at what comes out, not only at what went in.
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+TEMPLATE = pathlib.Path(__file__).resolve().parent.parent / "template.yaml"
+
+
+class NoManagedPolicies:
+    """The template names no managed policy, so there is no list of them to look up."""
+
+    @staticmethod
+    def load():
+        return {}
+
+
+def template():
+    """template.yaml as it stands, its intrinsic functions in their long form."""
+    from samtranslator.yaml_helper import yaml_parse
+
+    return yaml_parse(TEMPLATE.read_text(encoding="utf-8"))
+
+
+def expanded(region="us-east-1"):
+    """What SAM makes of template.yaml in a region."""
+    # SAM takes the region, and the partition with it, from here.
+    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = region
+    from samtranslator.translator.transform import transform
+
+    source = template()
+    for resource in source["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            # `sam deploy` puts the uploaded zip here.
+            resource["Properties"]["CodeUri"] = "s3://uploaded/close-order.zip"
+    return transform(source, {}, NoManagedPolicies(), passthrough_metadata=True)
+
+
+if __name__ == "__main__":
+    json.dump(expanded(*sys.argv[1:]), sys.stdout, indent=2)

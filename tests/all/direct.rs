@@ -1,0 +1,245 @@
+//! The direct call: the order in, the reply out.
+
+use sandbox::{
+    gateway::{Fault, Times, TradeState},
+    identity::Identity,
+    sign::sign,
+};
+use serde_json::{Value, json};
+
+use crate::support::{ORDER, event, order, values, world, world_with};
+
+#[tokio::test]
+async fn an_unpaid_order_is_closed_and_the_reply_reads_in_both_spellings() {
+    let mut world = world().await;
+    let mut reply = world.function.invoke(&event("close-order")).await.json();
+    assert_eq!(world.sandbox.gateway.order(ORDER), Some(TradeState::Closed));
+    let [nonce, sign] = ["nonce_str", "sign"].map(|name| reply.as_object_mut().unwrap().remove(name).unwrap());
+    assert_eq!(reply.as_object_mut().unwrap().remove("nonceStr"), Some(nonce));
+    assert_eq!(sign.as_str().unwrap().len(), 32);
+    let expected = json!({
+        "returnCode": "SUCCESS", "returnMsg": "OK",
+        "appid": "wxd678efh567hg6787",
+        "mch_id": "1230000109", "mchId": "1230000109",
+        "sub_mch_id": "1900000109", "subMchId": "1900000109",
+        "result_code": "SUCCESS", "resultCode": "SUCCESS",
+        "result_msg": "OK", "resultMsg": "OK",
+        "errCode": 0, "errMsg": "cloudPay.closeOrder:ok",
+    });
+    assert_eq!(reply, expected);
+}
+
+#[tokio::test]
+async fn every_outcome_of_wechat_pay_is_a_result_and_not_a_fault() {
+    let mut world = world().await;
+    let gateway = &world.sandbox.gateway;
+    gateway.put_order("paid", TradeState::Success);
+    gateway.put_order("closed", TradeState::Closed);
+    gateway.put_order("paying", TradeState::UserPaying);
+    for code in ["SIGNERROR", "ORDERNOTEXIST", "FREQUENCY_LIMITED", "SYSTEMERROR"] {
+        gateway.put_order(code, TradeState::NotPay);
+        gateway.fault_on_order(code, Times::Always, Fault::Error(code));
+    }
+    for (out_trade_no, result_code, err_code) in [
+        ("never_made", "SUCCESS", Value::Null),
+        ("paid", "FAIL", json!("ORDERPAID")),
+        ("closed", "FAIL", json!("ORDERCLOSED")),
+        ("paying", "FAIL", json!("USERPAYING")),
+        ("SIGNERROR", "FAIL", json!("SIGNERROR")),
+        ("ORDERNOTEXIST", "FAIL", json!("ORDERNOTEXIST")),
+        ("FREQUENCY_LIMITED", "FAIL", json!("FREQUENCY_LIMITED")),
+        ("SYSTEMERROR", "FAIL", json!("SYSTEMERROR")),
+    ] {
+        let reply = world.function.invoke(&order(out_trade_no)).await.json();
+        let expected = [json!("SUCCESS"), json!(result_code), json!(result_code), err_code, json!(0)];
+        let got = values(&reply, ["returnCode", "resultCode", "result_code", "err_code", "errCode"]);
+        assert_eq!(got, expected, "{out_trade_no}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn an_unsigned_fail_is_returned_with_its_reason_and_nothing_else() {
+    let identity = Identity::default();
+    let mut world = world_with(identity.clone(), |function| function).await;
+    world.sandbox.gateway.set_identity(Identity { appid: "wx0000000000000000".to_owned(), ..identity });
+    let reply = world.function.invoke(&order(ORDER)).await.json();
+    let expected = json!({
+        "returnCode": "FAIL", "returnMsg": "appid不存在", "errCode": 0, "errMsg": "cloudPay.closeOrder:ok",
+    });
+    assert_eq!(reply, expected);
+}
+
+#[tokio::test]
+async fn the_request_is_what_the_gateway_asks_for() {
+    let mut world = world().await;
+    world.function.invoke(&event("close-order")).await;
+    let received = &world.sandbox.gateway.received()[0];
+    assert_eq!((received.method.as_str(), received.path.as_str()), ("POST", "/pay/closeorder"));
+    assert!(received.headers["content-type"].contains("xml"), "{:?}", received.headers);
+    let mut fields = received.fields.clone();
+    let key = Identity::default().api_key;
+    assert_eq!(fields.remove("sign"), Some(sign(&fields, &key, "MD5")));
+    let expected = [
+        ("appid", "wxd678efh567hg6787"),
+        ("mch_id", "1230000109"),
+        ("nonce_str", "5K8264ILTKCH16CQ2502SI8ZNMTM67VS"),
+        ("out_trade_no", ORDER),
+        ("sub_mch_id", "1900000109"),
+    ];
+    assert_eq!(fields, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+}
+
+#[tokio::test]
+async fn hmac_sha256_is_named_in_the_request_and_required_of_the_reply() {
+    let identity = Identity { sign_type: Some("HMAC-SHA256".to_owned()), ..Identity::default() };
+    let mut world = world_with(identity, |function| function).await;
+    let reply = world.function.invoke(&order(ORDER)).await.json();
+    assert_eq!(reply["resultCode"], "SUCCESS");
+    assert_eq!(reply["sign"].as_str().unwrap().len(), 64);
+    assert_eq!(world.sandbox.gateway.received()[0].fields["sign_type"], "HMAC-SHA256");
+}
+
+#[tokio::test]
+async fn the_sub_appid_is_the_orders_else_the_secrets_else_none() {
+    let identity = Identity { sub_appid: Some("wxofthesecret".to_owned()), ..Identity::default() };
+    let mut worlds = [world_with(identity, |function| function).await, world().await];
+    let mut named = order(ORDER);
+    named["subAppid"] = json!("wxoftheorder");
+    for (place, event, expected) in [
+        (0, order(ORDER), Some("wxofthesecret")),
+        (0, named.clone(), Some("wxoftheorder")),
+        (1, named, Some("wxoftheorder")),
+        (1, order(ORDER), None),
+    ] {
+        let world = &mut worlds[place];
+        world.sandbox.gateway.clear_received();
+        let reply = world.function.invoke(&event).await.json();
+        assert_eq!(reply["returnCode"], "SUCCESS", "{reply}");
+        let sent = &world.sandbox.gateway.received()[0].fields;
+        assert_eq!(sent.get("sub_appid").map(String::as_str), expected);
+        assert_eq!(reply["sub_appid"].as_str(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_mini_programs_own_spelling_and_extra_fields_are_taken_and_a_nonce_is_made() {
+    let mut world = world().await;
+    let reply = world.function.invoke(&event("mini-program")).await.json();
+    assert_eq!(reply["resultCode"], "SUCCESS", "{reply}");
+    let fields = &world.sandbox.gateway.received()[0].fields;
+    assert_eq!(fields["out_trade_no"], "1217752501201407033233368019");
+    assert_eq!(fields["nonce_str"].len(), 32);
+    world.function.invoke(&event("mini-program")).await;
+    assert_ne!(fields["nonce_str"], world.sandbox.gateway.received()[1].fields["nonce_str"]);
+}
+
+#[tokio::test]
+async fn a_nonce_that_needs_escaping_arrives_as_it_was() {
+    let mut world = world().await;
+    let mut event = order(ORDER);
+    event["nonce_str"] = json!("<&>]]>\"'%20");
+    let reply = world.function.invoke(&event).await.json();
+    assert_eq!(reply["resultCode"], "SUCCESS", "{reply}");
+    assert_eq!(world.sandbox.gateway.received()[0].fields["nonce_str"], "<&>]]>\"'%20");
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_by_field_in_two_languages_and_nothing_is_sent() {
+    let mut world = world().await;
+    let with = |name: &str, value: Value| {
+        let mut event = order(ORDER);
+        event[name] = value;
+        event
+    };
+    let without = |name: &str| {
+        let mut event = order(ORDER);
+        event.as_object_mut().unwrap().remove(name);
+        event
+    };
+    for (event, field) in [
+        (without("sub_mch_id"), "sub_mch_id"),
+        (without("out_trade_no"), "out_trade_no"),
+        (with("sub_mch_id", json!("")), "sub_mch_id"),
+        (with("sub_mch_id", json!("1".repeat(33))), "sub_mch_id"),
+        (with("sub_mch_id", json!("19000O0109")), "sub_mch_id"),
+        (with("sub_mch_id", json!(1_900_000_109)), "sub_mch_id"),
+        (with("out_trade_no", json!("")), "out_trade_no"),
+        (with("out_trade_no", json!("a".repeat(33))), "out_trade_no"),
+        (with("out_trade_no", json!("a b")), "out_trade_no"),
+        (with("out_trade_no", json!("订单")), "out_trade_no"),
+        (with("out_trade_no", json!(1_217_752_501)), "out_trade_no"),
+        (with("outTradeNo", json!("another")), "out_trade_no"),
+        (with("nonce_str", json!("")), "nonce_str"),
+        (with("nonce_str", json!("a".repeat(33))), "nonce_str"),
+        (with("nonce_str", json!("a b")), "nonce_str"),
+        (with("nonce_str", json!(null)), "nonce_str"),
+        (with("sub_appid", json!("wx-1")), "sub_appid"),
+        (with("time_start", json!("2026-11-23")), "time_start"),
+        (with("time_start", json!("20260230000000")), "time_start"),
+        (event("bad-input"), "out_trade_no"),
+        (json!(null), "event"),
+        (json!([]), "event"),
+        (json!("text"), "event"),
+        (json!({}), "sub_mch_id"),
+        (json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}), "sub_mch_id"),
+    ] {
+        let reply = world.function.invoke(&event).await.json();
+        assert_eq!(values(&reply, ["returnCode", "errCode"]), [json!("FAIL"), json!(-501_007)], "{event}");
+        let [return_msg, err_msg] = ["returnMsg", "errMsg"].map(|name| reply[name].as_str().unwrap());
+        assert!(return_msg.starts_with(&format!("参数格式校验错误: {field} ")), "{event}: {return_msg}");
+        assert!(err_msg.starts_with("cloudPay.closeOrder:fail "), "{err_msg}");
+        assert!(err_msg.is_ascii() && err_msg.contains(field), "{err_msg}");
+        assert_eq!(reply.as_object().unwrap().len(), 4, "{reply}");
+    }
+    assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
+async fn both_spellings_at_once_are_fine_if_they_say_the_same() {
+    let mut world = world().await;
+    let mut event = order(ORDER);
+    event["subMchId"] = event["sub_mch_id"].clone();
+    event["outTradeNo"] = event["out_trade_no"].clone();
+    assert_eq!(world.function.invoke(&event).await.json()["resultCode"], "SUCCESS");
+}
+
+#[tokio::test]
+async fn every_character_of_an_order_number_may_be_used() {
+    let mut world = world().await;
+    for out_trade_no in ["_-|*@", "0", "ABCXYZabcxyz0123456789_-|*@"] {
+        world.sandbox.gateway.put_order(out_trade_no, TradeState::NotPay);
+        let reply = world.function.invoke(&order(out_trade_no)).await.json();
+        assert_eq!(reply["resultCode"], "SUCCESS", "{reply}");
+        assert_eq!(world.sandbox.gateway.order(out_trade_no), Some(TradeState::Closed));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_bad_input_too() {
+    use sandbox::runtime::Deadline;
+
+    let mut world = world().await;
+    for text in ["", "{", "not json", "\u{1}"] {
+        let reply =
+            world.function.invoke_text(text.to_owned(), Deadline::After(std::time::Duration::from_secs(5))).await;
+        assert_eq!(reply.json()["errCode"], -501_007, "{text}: {reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn any_event_gets_an_answer() {
+    use proptest::{
+        strategy::{Strategy, ValueTree},
+        test_runner::TestRunner,
+    };
+
+    let mut world = world().await;
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..200 {
+        let event = crate::properties::any_json().new_tree(&mut runner).unwrap().current();
+        let reply = world.function.invoke(&event).await;
+        let json = reply.json();
+        let is_answer = json["returnCode"].is_string() || json["batchItemFailures"].is_array();
+        assert!(is_answer, "{event}: {reply:?}");
+    }
+}

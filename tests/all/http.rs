@@ -1,0 +1,188 @@
+//! API Gateway REST and HTTP, Function URL and ALB: the body is the order.
+
+use sandbox::gateway::{Fault, Times, TradeState};
+use serde_json::{Value, json};
+
+use crate::support::{ORDER, beijing_time, event, ms, values, world, world_with};
+
+const CALLERS: [&str; 4] = ["api-gateway-rest", "api-gateway-http", "function-url", "alb"];
+
+fn with_body(caller: &str, body: &Value) -> Value {
+    let mut event = event(caller);
+    event["body"] = body.clone();
+    event["isBase64Encoded"] = json!(false);
+    event
+}
+
+fn with_method(caller: &str, method: &str) -> Value {
+    let mut event = event(caller);
+    if event["version"] == "2.0" {
+        event["requestContext"]["http"]["method"] = json!(method);
+    } else {
+        event["httpMethod"] = json!(method);
+    }
+    event
+}
+
+fn body(answer: &Value) -> Value {
+    serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
+}
+
+/// Everything but the body is as the caller takes it.
+fn assert_form(caller: &str, answer: &Value, status: u16, more_headers: &Value) {
+    let mut headers = json!({"content-type": "application/json", "cache-control": "no-store"});
+    headers.as_object_mut().unwrap().extend(more_headers.as_object().unwrap().clone());
+    let mut expected = json!({"statusCode": status, "headers": headers, "isBase64Encoded": false});
+    if matches!(caller, "api-gateway-http" | "function-url") {
+        expected["cookies"] = json!([]);
+    }
+    let mut form = answer.clone();
+    form.as_object_mut().unwrap().remove("body").unwrap();
+    assert_eq!(form, expected, "{caller}: {answer}");
+}
+
+#[tokio::test]
+async fn every_caller_closes_an_order_and_gets_an_answer_of_its_own_form() {
+    let mut world = world().await;
+    for caller in CALLERS {
+        world.sandbox.gateway.put_order(ORDER, TradeState::NotPay);
+        let answer = world.function.invoke(&event(caller)).await.json();
+        assert_form(caller, &answer, 200, &json!({}));
+        let reply = body(&answer);
+        assert_eq!(
+            values(&reply, ["returnCode", "resultCode", "result_code", "errMsg"]),
+            ["SUCCESS", "SUCCESS", "SUCCESS", "cloudPay.closeOrder:ok"].map(Value::from)
+        );
+        assert_eq!(world.sandbox.gateway.order(ORDER), Some(TradeState::Closed), "{caller}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_wechat_pay_is_still_a_200() {
+    let mut world = world().await;
+    world.sandbox.gateway.put_order(ORDER, TradeState::Success);
+    for caller in CALLERS {
+        let answer = world.function.invoke(&event(caller)).await.json();
+        assert_form(caller, &answer, 200, &json!({}));
+        assert_eq!(body(&answer)["err_code"], "ORDERPAID");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_body_is_a_400() {
+    let mut world = world().await;
+    for caller in CALLERS {
+        let mut not_base64 = event(caller);
+        not_base64["body"] = json!("not base64!");
+        not_base64["isBase64Encoded"] = json!(true);
+        let mut not_utf8 = not_base64.clone();
+        not_utf8["body"] = json!("//79");
+        let mut absent = event(caller);
+        absent.as_object_mut().unwrap().remove("body");
+        for (event, field) in [
+            (not_base64, "body"),
+            (not_utf8, "body"),
+            (absent, "body"),
+            (with_body(caller, &json!(null)), "body"),
+            (with_body(caller, &json!("")), "body"),
+            (with_body(caller, &json!("not JSON")), "body"),
+            (with_body(caller, &json!("[]")), "body"),
+            (with_body(caller, &json!("sub_mch_id=1900000109&out_trade_no=1")), "body"),
+            (with_body(caller, &json!("{}")), "sub_mch_id"),
+            (with_body(caller, &json!("{\"sub_mch_id\":\"1\",\"out_trade_no\":1}")), "out_trade_no"),
+        ] {
+            let answer = world.function.invoke(&event).await.json();
+            assert_form(caller, &answer, 400, &json!({}));
+            let refusal = body(&answer);
+            assert_eq!(values(&refusal, ["returnCode", "errCode"]), [json!("FAIL"), json!(-501_007)]);
+            let return_msg = refusal["returnMsg"].as_str().unwrap();
+            assert!(return_msg.starts_with(&format!("参数格式校验错误: {field} ")), "{return_msg}");
+        }
+    }
+    assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
+async fn another_method_is_a_405() {
+    let mut world = world().await;
+    for caller in CALLERS {
+        for method in ["GET", "PUT", "DELETE", "OPTIONS", "HEAD", "post"] {
+            let answer = world.function.invoke(&with_method(caller, method)).await.json();
+            assert_form(caller, &answer, 405, &json!({"allow": "POST"}));
+            assert_eq!(body(&answer)["returnCode"], "FAIL");
+        }
+    }
+    assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
+async fn an_order_too_young_is_a_409_that_says_when_to_come_back() {
+    let mut world = world().await;
+    for caller in CALLERS {
+        let order = json!({"sub_mch_id": "1", "out_trade_no": "1", "time_start": beijing_time(-100)});
+        let answer = world.function.invoke(&with_body(caller, &json!(order.to_string()))).await.json();
+        let retry_after: u64 = answer["headers"]["retry-after"].as_str().unwrap().parse().unwrap();
+        assert!((190..=200).contains(&retry_after), "{answer}");
+        assert_form(caller, &answer, 409, &json!({"retry-after": retry_after.to_string()}));
+        assert_eq!(body(&answer)["returnMsg"], "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟");
+    }
+    assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
+async fn every_fault_has_its_status_and_its_err_code() {
+    let quick = |function: sandbox::function::FunctionBuilder| function.env("WECHAT_PAY_TIMEOUT_MS", "200");
+    let mut world = world_with(Default::default(), quick).await;
+    let forged = Fault::Forge;
+    for (fault, time, status, err_code) in [
+        (Fault::Reset, 10_000, 504, -501_002),
+        (Fault::Hang, 10_000, 504, -501_002),
+        (Fault::Status(503), 10_000, 502, -601_001),
+        (forged, 10_000, 502, -601_001),
+        (Fault::Hang, 400, 504, -501_002),
+    ] {
+        for caller in CALLERS {
+            world.sandbox.gateway.fault_on_next_calls(Times::Always, fault.clone());
+            let answer = world.function.invoke_within(&event(caller), ms(time)).await.json();
+            assert_form(caller, &answer, status, &json!({}));
+            let refusal = body(&answer);
+            assert_eq!(values(&refusal, ["returnCode", "errCode"]), [json!("FAIL"), json!(err_code)], "{fault:?}");
+            assert!(refusal["returnMsg"].as_str().unwrap().contains("订单可能已关闭"), "{refusal}");
+            world.sandbox.gateway.clear_faults();
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_it_is_a_503() {
+    let mut world = world_with(Default::default(), |function| function.env("WECHAT_PAY_SECRET_ID", "another")).await;
+    for caller in CALLERS {
+        let answer = world.function.invoke(&event(caller)).await.json();
+        assert_form(caller, &answer, 503, &json!({}));
+        assert_eq!(values(&body(&answer), ["returnCode", "errCode"]), [json!("FAIL"), json!(-501_001)]);
+    }
+}
+
+#[tokio::test]
+async fn an_alb_with_multi_value_headers_gets_multi_value_headers() {
+    let mut world = world().await;
+    let mut event = event("alb");
+    let headers = event.as_object_mut().unwrap().remove("headers").unwrap();
+    let headers = headers.as_object().unwrap().iter().map(|(name, value)| (name.clone(), json!([value])));
+    event["multiValueHeaders"] = Value::Object(headers.collect());
+    let answer = world.function.invoke(&event).await.json();
+    let expected = json!({"content-type": ["application/json"], "cache-control": ["no-store"]});
+    assert_eq!(answer["multiValueHeaders"], expected);
+    assert!(answer.get("headers").is_none());
+}
+
+#[tokio::test]
+async fn an_emulators_stray_fields_do_not_matter() {
+    let mut world = world().await;
+    let mut event = event("api-gateway-http");
+    event["httpMethod"] = json!("GET");
+    event["multiValueHeaders"] = json!(null);
+    event["path"] = json!(null);
+    let answer = world.function.invoke(&event).await.json();
+    assert_form("api-gateway-http", &answer, 200, &json!({}));
+}

@@ -1,0 +1,159 @@
+//! What is believed of WeChat Pay's replies, and what is not.
+
+use sandbox::{
+    gateway::{Fault, Times, TradeState},
+    sign::{Fields, sign, xml},
+};
+use serde_json::json;
+
+use crate::support::{ORDER, order, world};
+
+const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
+
+fn closed() -> Fields {
+    [
+        ("return_code", "SUCCESS"),
+        ("return_msg", "OK"),
+        ("appid", "wxd678efh567hg6787"),
+        ("mch_id", "1230000109"),
+        ("sub_mch_id", "1900000109"),
+        ("nonce_str", "BFK89FC6rxKCOjLX"),
+        ("result_code", "SUCCESS"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn signed(mut fields: Fields, key: &str, sign_type: &str) -> Fields {
+    let sign = sign(&fields, key, sign_type);
+    fields.insert("sign".to_owned(), sign);
+    fields
+}
+
+fn document() -> String {
+    xml(&signed(closed(), KEY, "MD5"))
+}
+
+fn with(name: &str, value: &str) -> Fields {
+    let mut fields = closed();
+    fields.insert(name.to_owned(), value.to_owned());
+    fields
+}
+
+#[tokio::test]
+async fn a_reply_that_proves_itself_is_believed_however_it_is_written() {
+    let mut world = world().await;
+    let plain = document().replace("<![CDATA[", "").replace("]]>", "");
+    for body in [
+        document(),
+        plain.clone(),
+        plain.replace('\n', ""),
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{plain}\n"),
+        document().replace("</xml>", "<sub_appid></sub_appid><device_info/><attach><![CDATA[]]></attach></xml>"),
+        xml(&signed(with("future_field", "x"), KEY, "MD5")),
+        xml(&signed(with("return_msg", "x".repeat(60_000).as_str()), KEY, "MD5")),
+    ] {
+        world.sandbox.gateway.fault_on_next_calls(Times::Next(1), Fault::Body(body.clone().into_bytes()));
+        let invocation = world.function.invoke(&order(ORDER)).await;
+        assert_eq!(invocation.json()["resultCode"], "SUCCESS", "{body}: {invocation:?}");
+    }
+    let reply = world.function.invoke(&order(ORDER)).await.json();
+    assert!(reply.get("device_info").is_none(), "empty fields are left out");
+}
+
+#[tokio::test]
+async fn a_field_of_the_future_is_handed_on_in_both_spellings() {
+    let mut world = world().await;
+    let edit = vec![("coupon_id_0", Some("c".to_owned())), ("future_field", Some("未来".to_owned()))];
+    world.sandbox.gateway.fault_on_next_calls(Times::Next(1), Fault::Edit(edit));
+    let reply = world.function.invoke(&order(ORDER)).await.json();
+    for (name, value) in [("coupon_id_0", "c"), ("couponId_0", "c"), ("future_field", "未来"), ("futureField", "未来")]
+    {
+        assert_eq!(reply[name], value, "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_prove_itself_is_not_believed() {
+    let mut world = world().await;
+    let document = document();
+    let unsigned = xml(&closed());
+    let long = "x".repeat(70_000);
+    for (why, body) in [
+        ("no sign", unsigned.clone()),
+        ("an empty sign", unsigned.replace("</xml>", "<sign></sign></xml>")),
+        ("a made-up sign", unsigned.replace("</xml>", "<sign>C380BEC2BFD727A4B6845133519F3AD6</sign></xml>")),
+        ("another key", xml(&signed(closed(), "00000000000000000000000000000000", "MD5"))),
+        ("another algorithm than requested", xml(&signed(closed(), KEY, "HMAC-SHA256"))),
+        ("an algorithm of its own", xml(&signed(with("sign_type", "HMAC-SHA256"), KEY, "HMAC-SHA256"))),
+        ("another appid", xml(&signed(with("appid", "wx1"), KEY, "MD5"))),
+        ("another mch_id", xml(&signed(with("mch_id", "1"), KEY, "MD5"))),
+        ("another sub_mch_id", xml(&signed(with("sub_mch_id", "1"), KEY, "MD5"))),
+        ("a sub_appid that was not sent", xml(&signed(with("sub_appid", "wx1"), KEY, "MD5"))),
+        ("no appid", xml(&signed(with("appid", ""), KEY, "MD5"))),
+        ("no mch_id", xml(&signed(with("mch_id", ""), KEY, "MD5"))),
+        ("no sub_mch_id", xml(&signed(with("sub_mch_id", ""), KEY, "MD5"))),
+        ("no result_code", xml(&signed(with("result_code", ""), KEY, "MD5"))),
+        ("a strange result_code", xml(&signed(with("result_code", "OK"), KEY, "MD5"))),
+        ("a strange return_code", xml(&signed(with("return_code", "OK"), KEY, "MD5"))),
+        ("no return_code", xml(&signed(with("return_code", ""), KEY, "MD5"))),
+        ("FAIL without a reason", "<xml><return_code>FAIL</return_code></xml>".to_owned()),
+        ("a changed value", document.replace("OK", "KO")),
+        ("a field more", document.replace("</xml>", "<err_code>X</err_code></xml>")),
+        ("a repeated field", document.replace("</xml>", "<result_code>SUCCESS</result_code></xml>")),
+        ("a repeated empty field", document.replace("</xml>", "<appid></appid></xml>")),
+        ("a DOCTYPE", format!("<!DOCTYPE xml>{document}")),
+        ("nesting", document.replace("<appid>", "<appid><b/>")),
+        ("a nested document", format!("<xml>{document}</xml>")),
+        ("two documents", format!("{document}{document}")),
+        ("another root", document.replace("<xml>", "<root>").replace("</xml>", "</root>")),
+        ("a cut document", document[..document.len() - 10].to_owned()),
+        ("too long a document", xml(&signed(with("return_msg", &long), KEY, "MD5"))),
+        ("nothing", String::new()),
+        ("a web page", "<html><body>502 Bad Gateway</body></html>".to_owned()),
+        ("JSON", json!({"return_code": "SUCCESS", "result_code": "SUCCESS"}).to_string()),
+    ] {
+        world.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::Body(body.clone().into_bytes()));
+        let invocation = world.function.invoke(&order(ORDER)).await;
+        assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"), "{why}: {invocation:?}");
+        world.sandbox.gateway.clear_faults();
+    }
+    let latin1 = document.replace("OK", "\u{1}").into_bytes().iter().map(|&b| if b == 1 { 0xe9 } else { b }).collect();
+    world.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::Body(latin1));
+    let invocation = world.function.invoke(&order(ORDER)).await;
+    assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"), "not UTF-8: {invocation:?}");
+}
+
+#[tokio::test]
+async fn a_fifty_megabyte_reply_is_not_read_to_its_end() {
+    let mut world = world().await;
+    world.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::Flood(50 * 1024 * 1024));
+    let invocation = world.function.invoke(&order(ORDER)).await;
+    assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"), "{invocation:?}");
+    let peak = world.function.memory_kib("VmHWM").unwrap();
+    assert!(peak < 40 * 1024, "{peak} KiB");
+}
+
+#[tokio::test]
+async fn an_unsigned_fail_never_says_that_the_order_is_closed() {
+    let mut world = world().await;
+    let body = "<xml><return_code>FAIL</return_code><return_msg>no</return_msg><result_code>SUCCESS</result_code>\
+                <resultCode>SUCCESS</resultCode><err_code>ORDERCLOSED</err_code></xml>";
+    world.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::Body(body.into()));
+    let reply = world.function.invoke(&order(ORDER)).await.json();
+    let expected = json!({"returnCode": "FAIL", "returnMsg": "no", "errCode": 0, "errMsg": "cloudPay.closeOrder:ok"});
+    assert_eq!(reply, expected);
+}
+
+#[tokio::test]
+async fn an_error_reply_may_leave_out_who_asked_but_not_lie_about_it() {
+    let mut world = world().await;
+    world.sandbox.gateway.put_order(ORDER, TradeState::Success);
+    let leave_out = vec![("appid", None), ("mch_id", None), ("sub_mch_id", None)];
+    world.sandbox.gateway.fault_on_next_calls(Times::Next(1), Fault::Edit(leave_out));
+    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["err_code"], "ORDERPAID");
+    let lie = vec![("mch_id", Some("1230000110".to_owned()))];
+    world.sandbox.gateway.fault_on_next_calls(Times::Next(1), Fault::Edit(lie));
+    let invocation = world.function.invoke(&order(ORDER)).await;
+    assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"));
+}

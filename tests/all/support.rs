@@ -1,0 +1,72 @@
+//! The world of a test: a sandbox of its own, and the real binary in it.
+
+use std::time::Duration;
+
+use sandbox::{Sandbox, function::Function, function::FunctionBuilder, gateway::TradeState, identity::Identity};
+use serde_json::{Value, json};
+
+/// The number of the order that most tests close.
+pub const ORDER: &str = "1217752501201407033233368018";
+
+/// One test's world.
+pub struct World {
+    pub sandbox: Sandbox,
+    pub function: Function,
+}
+
+/// A function of the binary under test, in this sandbox.
+pub fn function(sandbox: &Sandbox) -> FunctionBuilder {
+    sandbox.function(env!("CARGO_BIN_EXE_close-order"))
+}
+
+/// A world with one unpaid order.
+pub async fn world() -> World {
+    world_with(Identity::default(), |function| function).await
+}
+
+/// A world of another service provider or another function.
+pub async fn world_with(identity: Identity, adapt: impl FnOnce(FunctionBuilder) -> FunctionBuilder) -> World {
+    let sandbox = Sandbox::start_as(identity).await.unwrap();
+    sandbox.gateway.put_order(ORDER, TradeState::NotPay);
+    let function = adapt(function(&sandbox)).start().await.unwrap();
+    World { sandbox, function }
+}
+
+/// An order to close.
+pub fn order(out_trade_no: &str) -> Value {
+    json!({"sub_mch_id": "1900000109", "out_trade_no": out_trade_no, "nonce_str": "5K8264ILTKCH16CQ2502SI8ZNMTM67VS"})
+}
+
+/// An event of the collection that the README and the emulators use too.
+pub fn event(name: &str) -> Value {
+    let path = format!("{}/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Half a second: a short timeout for one try.
+pub const SHORT_MS: &str = "500";
+
+/// So many milliseconds.
+pub fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Gives a test's numbers names: `values(&json, ["a", "b"])`.
+pub fn values<const N: usize>(value: &Value, names: [&str; N]) -> [Value; N] {
+    names.map(|name| value[name].clone())
+}
+
+/// A moment so many seconds from now as `time_start` has it: Beijing time.
+pub fn beijing_time(seconds_from_now: i64) -> String {
+    let time = time::OffsetDateTime::now_utc() + time::Duration::seconds(seconds_from_now + 8 * 60 * 60);
+    let (date, time) = (time.date(), time.time());
+    format!(
+        "{:04}{:02}{:02}{:02}{:02}{:02}",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
+}
