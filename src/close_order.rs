@@ -1,7 +1,7 @@
 //! The operation: credentials → sign → send → believe → answer, or try again. The only place that decides.
 //!
 //! A failed try goes to the next endpoint, a refused sign to Secrets Manager, everything else back to the caller; what
-//! follows what is a table, [`next_step`]. The loop around it only sends and sleeps, and all of it ends at the deadline.
+//! follows what is a table, `next_step`. The loop around it only sends and sleeps, and all of it ends at the deadline.
 
 mod next_step;
 mod record;

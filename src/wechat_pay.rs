@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 
-pub use endpoint::{Endpoint, Endpoints};
+pub use endpoint::{Endpoint, Endpoints, InvalidEndpoint};
 pub use reply::{Disbelief, Reply, Verdict};
-pub use xml::NotFlat;
+pub use xml::{MAX_BYTES, NotFlat};
 
 use crate::{http_client, merchant::Merchant, order::Order};
 

@@ -36,7 +36,8 @@ pub(crate) struct Books {
     unknown: Option<fn(&str) -> Unknown>,
     faults_by_order: HashMap<String, VecDeque<(Times, Fault)>>,
     faults_by_call: VecDeque<(Times, Fault)>,
-    received: Vec<Received>,
+    /// What was received, with the number of its call.
+    received: Vec<(u64, Received)>,
     calls: u64,
 }
 
@@ -145,7 +146,7 @@ impl Gateway {
     /// Everything received so far.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
-        self.lock().received.clone()
+        self.lock().received.iter().map(|(_, received)| received.clone()).collect()
     }
 
     /// Forgets what was received.

@@ -10,17 +10,24 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{Path, State},
+    extract::{DefaultBodyLimit, Path, State},
     http::{HeaderName, HeaderValue, StatusCode},
     response::Response,
     routing::{get, post},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
     sync::{Notify, oneshot, watch},
     task::JoinHandle,
+    time::timeout,
 };
+
+/// How long an Invoke by curl or an SDK may take.
+const INVOKE_TIME: Duration = Duration::from_secs(29);
+
+/// Largest event and answer, in bytes: Lambda's 6 MB, and room for its own wrapping.
+const MAX_PAYLOAD: usize = 6 * 1024 * 1024 + 100 * 1024;
 
 /// The Runtime API of one function; clones share the same queue of events.
 #[derive(Clone, Debug)]
@@ -106,6 +113,8 @@ impl RuntimeApi {
             .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
             .route("/2018-06-01/runtime/invocation/{id}/error", post(function_error))
             .route("/2015-03-31/functions/{name}/invocations", post(invoke))
+            .route("/2018-06-01/runtime/init/error", post(init_error))
+            .layer(DefaultBodyLimit::max(MAX_PAYLOAD))
             .with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
@@ -164,6 +173,10 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
     loop {
         let waiting = shared.queue().waiting.pop_front();
         if let Some((id, event)) = waiting {
+            // Whoever sent it has given up: a function that comes later must not close that order.
+            if event.answer.is_closed() {
+                continue;
+            }
             shared.queue().running.insert(id.clone(), event.answer);
             let mut response = Response::new(Body::from(event.payload));
             let trace = format!("Root=1-00000000-{:024};Parent=0000000000000001;Sampled=0", 1);
@@ -195,14 +208,21 @@ async fn function_error(State(shared): State<Arc<Shared>>, Path(id): Path<String
     shared.answered(&id, Answer::Error(body))
 }
 
+/// Takes what a function says that can't start; it ends by itself then, and whoever started it has its output.
+async fn init_error() -> StatusCode {
+    StatusCode::ACCEPTED
+}
+
 /// Lambda's own Invoke, for curl and the AWS SDKs, with the longest time that API Gateway would give.
 async fn invoke(State(shared): State<Arc<Shared>>, body: String) -> Response {
     let payload = if body.is_empty() { "{}".to_owned() } else { body };
-    let answer = shared.invoke(payload, Deadline::After(Duration::from_secs(29))).await;
-    let (body, is_error) = match answer {
-        Some(Answer::Response(body)) => (body, false),
-        Some(Answer::Error(body)) => (body, true),
-        None => (String::new(), true),
+    let (body, is_error) = match timeout(INVOKE_TIME, shared.invoke(payload, Deadline::After(INVOKE_TIME))).await {
+        Ok(Some(Answer::Response(body))) => (body, false),
+        Ok(Some(Answer::Error(body))) => (body, true),
+        Ok(None) | Err(_) => {
+            let message = format!("no answer after {} seconds; is a function attached?", INVOKE_TIME.as_secs());
+            (json!({"errorType": "Sandbox.Timedout", "errorMessage": message}).to_string(), true)
+        }
     };
     let mut response = Response::new(Body::from(body));
     if is_error {

@@ -3,6 +3,7 @@
 use sandbox::{
     function::Outcome,
     gateway::{Fault, Times, TradeState},
+    identity::Identity,
     listener::Break,
     runtime::Deadline,
 };
@@ -16,7 +17,7 @@ fn asked(world: &World) -> Vec<usize> {
 }
 
 async fn short() -> World {
-    world_with(Default::default(), |function| function.env("WECHAT_PAY_TIMEOUT_MS", SHORT_MS)).await
+    world_with(Identity::default(), |function| function.env("WECHAT_PAY_TIMEOUT_MS", SHORT_MS)).await
 }
 
 #[tokio::test]
@@ -195,8 +196,8 @@ async fn an_emulators_constant_deadline_counts_as_ten_seconds() {
 #[tokio::test]
 async fn a_deadline_that_has_just_passed_sends_nothing() {
     let mut world = world().await;
-    let just_passed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap() - ms(1000);
-    let deadline = Deadline::Header(u64::try_from(just_passed.as_millis()).unwrap());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let deadline = Deadline::Header(u64::try_from(now.as_millis()).unwrap() - 1000);
     let invocation = world.function.invoke_text(order(ORDER).to_string(), deadline).await;
     assert_eq!(invocation.error_type().as_deref(), Some("DeadlineExceeded"), "{invocation:?}");
     assert!(asked(&world).is_empty());

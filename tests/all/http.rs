@@ -1,6 +1,9 @@
 //! API Gateway REST and HTTP, Function URL and ALB: the body is the order.
 
-use sandbox::gateway::{Fault, Times, TradeState};
+use sandbox::{
+    gateway::{Fault, Times, TradeState},
+    identity::Identity,
+};
 use serde_json::{Value, json};
 
 use crate::support::{ORDER, beijing_time, event, ms, values, world, world_with};
@@ -132,7 +135,7 @@ async fn an_order_too_young_is_a_409_that_says_when_to_come_back() {
 #[tokio::test]
 async fn every_fault_has_its_status_and_its_err_code() {
     let quick = |function: sandbox::function::FunctionBuilder| function.env("WECHAT_PAY_TIMEOUT_MS", "200");
-    let mut world = world_with(Default::default(), quick).await;
+    let mut world = world_with(Identity::default(), quick).await;
     let forged = Fault::Forge;
     for (fault, time, status, err_code) in [
         (Fault::Reset, 10_000, 504, -501_002),
@@ -155,7 +158,7 @@ async fn every_fault_has_its_status_and_its_err_code() {
 
 #[tokio::test]
 async fn without_a_key_it_is_a_503() {
-    let mut world = world_with(Default::default(), |function| function.env("WECHAT_PAY_SECRET_ID", "another")).await;
+    let mut world = world_with(Identity::default(), |function| function.env("WECHAT_PAY_SECRET_ID", "another")).await;
     for caller in CALLERS {
         let answer = world.function.invoke(&event(caller)).await.json();
         assert_form(caller, &answer, 503, &json!({}));

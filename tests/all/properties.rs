@@ -29,7 +29,10 @@ impl Writing {
         match self {
             Self::Escaped => value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"),
             Self::CData => cdata(value),
-            Self::CharacterReferences => value.chars().map(|c| format!("&#{};", u32::from(c))).collect(),
+            Self::CharacterReferences => {
+                let reference = |c| format!("&#{};", u32::from(c));
+                value.chars().map(reference).collect::<Vec<_>>().concat()
+            }
             Self::CDataInPieces => value.chars().map(|c| cdata(&c.to_string())).collect(),
         }
     }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use sandbox::gateway::{Fault, Times, TradeState};
+use sandbox::{
+    gateway::{Fault, Times, TradeState},
+    identity::Identity,
+};
 use serde_json::{Value, json};
 
 use crate::support::{beijing_time, event, ms, order, world, world_with};
@@ -40,7 +43,7 @@ async fn the_documented_event_is_done() {
 
 #[tokio::test]
 async fn a_message_is_done_when_its_order_is_closed_or_cant_be_and_all_else_comes_back() {
-    let mut world = world_with(Default::default(), |function| function.env("WECHAT_PAY_TIMEOUT_MS", "300")).await;
+    let mut world = world_with(Identity::default(), |function| function.env("WECHAT_PAY_TIMEOUT_MS", "300")).await;
     let gateway = &world.sandbox.gateway;
     gateway.put_order("unpaid", TradeState::NotPay);
     gateway.put_order("closed", TradeState::Closed);
@@ -105,7 +108,8 @@ async fn no_more_than_ten_orders_are_under_way_at_once() {
     let invocation = world.function.invoke(&batch(&messages)).await;
     assert_eq!(failed(&invocation.json()), BTreeSet::new());
     assert!(invocation.took >= ms(900), "three rounds take three delays: {:?}", invocation.took);
-    let connections: usize = world.sandbox.gateway.endpoints().iter().map(|endpoint| endpoint.connections()).sum();
+    let connections: usize =
+        world.sandbox.gateway.endpoints().iter().map(sandbox::gateway::Endpoint::connections).sum();
     assert!(connections <= 10, "{connections}");
 }
 
@@ -133,7 +137,7 @@ async fn with_everything_down_at_once_every_message_comes_back_in_time() {
 
 #[tokio::test]
 async fn without_a_key_a_batch_comes_back_after_one_read_of_the_secret() {
-    let mut world = world_with(Default::default(), |function| function.env("WECHAT_PAY_SECRET_ID", "another")).await;
+    let mut world = world_with(Identity::default(), |function| function.env("WECHAT_PAY_SECRET_ID", "another")).await;
     let reads = world.sandbox.secrets.reads();
     let messages: Vec<Value> = (0..10).map(|n| message(&format!("order{n}"))).collect();
     let answer = world.function.invoke(&batch(&messages)).await.json();

@@ -23,6 +23,9 @@ use crate::{
     sign::{Fields, read_xml, xml},
 };
 
+/// Where orders are closed; nothing else is here.
+const CLOSEORDER: &str = "/pay/closeorder";
+
 /// Largest request that is read, in bytes.
 const MAX_REQUEST: usize = 1024 * 1024;
 
@@ -138,7 +141,11 @@ async fn handle(
         at: Instant::now(),
     };
     let method = received.method.clone();
-    let place = shared.record(received);
+    let is_closeorder = received.path == CLOSEORDER;
+    let call = shared.record(received);
+    if !is_closeorder {
+        return respond(StatusCode::NOT_FOUND, call, Body::empty());
+    }
     let fault = shared.next_fault(fields.as_ref());
     match &fault {
         Some(Fault::Delay(delay)) => sleep(*delay).await,
@@ -148,35 +155,37 @@ async fn handle(
             return Response::new(Body::empty());
         }
         Some(Fault::Status(status)) => {
-            return respond(StatusCode::from_u16(*status).unwrap_or_default(), place, Body::from("<html>error</html>"));
+            return respond(StatusCode::from_u16(*status).unwrap_or_default(), call, Body::from("<html>error</html>"));
         }
-        Some(Fault::Body(body)) => return respond(StatusCode::OK, place, Body::from(body.clone())),
-        Some(Fault::Flood(bytes)) => return respond(StatusCode::OK, place, flood(*bytes)),
+        Some(Fault::Body(body)) => return respond(StatusCode::OK, call, Body::from(body.clone())),
+        Some(Fault::Flood(bytes)) => return respond(StatusCode::OK, call, flood(*bytes)),
         _ => {}
     }
     let mut document = shared.answer(&method, fields.as_ref(), fault.as_ref());
-    shared.replied(place, &document);
+    shared.replied(call, &document);
     match fault {
         Some(Fault::ResetAfter) => breaker.trip(Break::Reset),
         Some(Fault::CloseAfter) => breaker.trip(Break::Close),
         Some(Fault::Truncate) => document = document.chars().take(document.chars().count() / 2).collect(),
         _ => {}
     }
-    respond(StatusCode::OK, place, Body::from(document))
+    respond(StatusCode::OK, call, Body::from(document))
 }
 
 impl Shared {
     /// Keeps a request on record and gives it its number.
-    fn record(&self, received: Received) -> (usize, u64) {
+    fn record(&self, received: Received) -> u64 {
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         books.calls += 1;
-        books.received.push(received);
-        (books.received.len() - 1, books.calls)
+        let call = books.calls;
+        books.received.push((call, received));
+        call
     }
 
-    fn replied(&self, (place, _): (usize, u64), document: &str) {
+    /// Adds the reply to its request, by its number: the record may have been cleared since.
+    fn replied(&self, call: u64, document: &str) {
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(received) = books.received.get_mut(place) {
+        if let Some((_, received)) = books.received.iter_mut().rfind(|(number, _)| *number == call) {
             received.reply = Some(document.to_owned());
         }
     }
@@ -208,7 +217,9 @@ impl Shared {
         let none = Fields::new();
         let mut draft = match (books.complaint(method, request), fault) {
             (Some(complaint), _) => complaint,
-            (None, Some(Fault::Error(code))) => books.reply(request.unwrap_or(&none), Some((code, "系统错误"))),
+            (None, Some(Fault::Error(code))) => {
+                books.reply(request.unwrap_or(&none), Some((code, rules::description(code))))
+            }
             (None, Some(Fault::Forge)) => books.reply(request.unwrap_or(&none), None),
             (None, _) => books.close(request.unwrap_or(&none)),
         };
@@ -238,7 +249,7 @@ fn take(faults: &mut VecDeque<(Times, Fault)>) -> Option<Fault> {
     Some(fault)
 }
 
-fn respond(status: StatusCode, (_, call): (usize, u64), body: Body) -> Response {
+fn respond(status: StatusCode, call: u64, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();

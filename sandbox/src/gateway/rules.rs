@@ -99,6 +99,7 @@ impl Books {
     /// Deals with an order, and says what became of it. An order that nobody made is "closed" too: the real gateway
     /// answers SUCCESS, and only a query tells.
     pub(super) fn close(&mut self, request: &Fields) -> Draft {
+        let error = |code| Some((code, description(code)));
         let out_trade_no = request.get("out_trade_no").cloned().unwrap_or_default();
         match self.orders.get_mut(&out_trade_no) {
             None => self.reply(request, None),
@@ -106,9 +107,9 @@ impl Books {
                 *state = TradeState::Closed;
                 self.reply(request, None)
             }
-            Some(TradeState::Closed) => self.reply(request, Some(("ORDERCLOSED", "订单已关闭"))),
-            Some(TradeState::Success) => self.reply(request, Some(("ORDERPAID", "订单已支付"))),
-            Some(TradeState::UserPaying) => self.reply(request, Some(("USERPAYING", "用户支付中,需要输入密码"))),
+            Some(TradeState::Closed) => self.reply(request, error("ORDERCLOSED")),
+            Some(TradeState::Success) => self.reply(request, error("ORDERPAID")),
+            Some(TradeState::UserPaying) => self.reply(request, error("USERPAYING")),
         }
     }
 
@@ -132,6 +133,17 @@ impl Books {
         });
         let sign_type = request.get("sign_type").cloned().unwrap_or_default();
         Draft { fields, signed_with: Some((self.identity.api_key.clone(), sign_type)) }
+    }
+}
+
+/// `err_code_des` of an error that the gateway was told to answer, as the documentation has it.
+pub(super) fn description(err_code: &str) -> &'static str {
+    match err_code {
+        "ORDERPAID" => "订单已支付",
+        "ORDERCLOSED" => "订单已关闭",
+        "SIGNERROR" => "签名错误",
+        "USERPAYING" => "用户支付中,需要输入密码",
+        _ => "系统错误",
     }
 }
 
