@@ -40,7 +40,7 @@ async fn serve() -> Result<(), Error> {
     let config = Config::from_env()?;
     log::start(config.log);
     let http = http_client::new(config.roots)?;
-    let secrets = merchant::secrets_manager(http.clone()).await;
+    let secrets = merchant::secrets_manager(http.clone(), |variable| env::var(variable).ok());
     let close_order = CloseOrder::new(
         merchant::KeptMerchant::new(secrets, config.secret_id, config.secret_ttl),
         wechat_pay::WechatPay::new(http, config.timeout),

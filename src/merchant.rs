@@ -1,6 +1,7 @@
 //! The service provider (服务商) in whose name orders are closed: identity, signing key, and how the secret spells them.
 
 mod kept;
+mod secrets_manager;
 
 use std::fmt;
 
@@ -9,7 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::wechat_pay::sign::{Sign, SignType};
 
-pub use kept::{KeptMerchant, secrets_manager};
+pub use kept::KeptMerchant;
+pub use secrets_manager::secrets_manager;
 
 /// Length of an API v2 key, in characters ("API密钥", merchant platform).
 const API_KEY_CHARACTERS: usize = 32;

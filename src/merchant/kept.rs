@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_secretsmanager::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
@@ -26,7 +25,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::Merchant;
-use crate::{fault::Fault, http_client::AwsHttpClient};
+use crate::fault::Fault;
 
 /// A wrong key must not hammer Secrets Manager: how long after a read for the sign's sake the next one may be.
 const BETWEEN_REREADS: Duration = Duration::from_mins(1);
@@ -145,25 +144,4 @@ fn cause<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Cow<'static, str
         },
         _ => "Secrets Manager's answer can't be read".into(),
     }
-}
-
-/// Longest wait for one answer of Secrets Manager.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// Longest wait for the secret, the SDK's own second try included.
-const OPERATION_TIMEOUT: Duration = Duration::from_millis(3500);
-
-/// A client of Secrets Manager, set up by the AWS SDK's own variables.
-pub async fn secrets_manager(http: reqwest::Client) -> Client {
-    let timeouts = TimeoutConfig::builder()
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(OPERATION_TIMEOUT)
-        .build();
-    let sdk = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(AwsHttpClient(http))
-        .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(2))
-        .load()
-        .await;
-    Client::new(&sdk)
 }
