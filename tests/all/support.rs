@@ -14,9 +14,12 @@ pub struct World {
     pub function: Function,
 }
 
-/// A function of the binary under test, in this sandbox.
+/// What the smallest Lambda function has, in bytes.
+const MEMORY: u64 = 128 * 1024 * 1024;
+
+/// A function of the binary under test, in this sandbox, with no more memory than the smallest Lambda function.
 pub fn function(sandbox: &Sandbox) -> FunctionBuilder {
-    sandbox.function(env!("CARGO_BIN_EXE_close-order"))
+    sandbox.function(env!("CARGO_BIN_EXE_close-order")).memory_limit(MEMORY)
 }
 
 /// A world with one unpaid order.
