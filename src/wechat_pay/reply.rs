@@ -5,8 +5,6 @@
 //! the algorithm that was *requested* (never one that the reply names or whose length fits) and that speaks of the
 //! merchant who asked.
 
-use std::fmt;
-
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -168,12 +166,11 @@ impl Serialize for Answer<'_> {
             if !is_documented_in_camel_case && !is_taken(name) {
                 map.serialize_entry(name, value)?;
             }
-            let camel_case = CamelCase(name);
-            let alias = camel_case.to_string();
-            let is_free =
-                is_documented_in_camel_case || !is_taken(&alias) && self.0.iter().all(|&(other, _)| other != alias);
-            if alias != name && is_free {
-                map.serialize_entry(&alias, value)?;
+            if let Some(alias) = camel_case(name) {
+                let is_free = !is_taken(&alias) && self.0.iter().all(|&(other, _)| other != alias);
+                if is_documented_in_camel_case || is_free {
+                    map.serialize_entry(&alias, value)?;
+                }
             }
         }
         map.end()
@@ -185,23 +182,20 @@ fn is_taken(name: &str) -> bool {
     matches!(name, "errCode" | "errMsg" | "returnCode" | "returnMsg")
 }
 
-/// A name as wx-server-sdk hands it to its callers: `_[a-z]` becomes the upper-case letter.
-struct CamelCase<'a>(&'a str);
-
-impl fmt::Display for CamelCase<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut letters = self.0.chars().peekable();
-        while let Some(letter) = letters.next() {
-            match letters.peek() {
-                Some(next) if letter == '_' && next.is_ascii_lowercase() => {
-                    write!(f, "{}", next.to_ascii_uppercase())?;
-                    letters.next();
-                }
-                _ => write!(f, "{letter}")?,
+/// A name as wx-server-sdk hands it to its callers, where that differs: `_[a-z]` becomes the upper-case letter.
+fn camel_case(name: &str) -> Option<String> {
+    let mut alias = String::with_capacity(name.len());
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letters.peek() {
+            Some(next) if letter == '_' && next.is_ascii_lowercase() => {
+                alias.push(next.to_ascii_uppercase());
+                letters.next();
             }
+            _ => alias.push(letter),
         }
-        Ok(())
     }
+    (alias.len() < name.len()).then_some(alias)
 }
 
 #[cfg(test)]
