@@ -1,4 +1,4 @@
-//! The real binary, built if need be.
+//! The real binary, built if need be, and the least that a function can be.
 
 use std::{
     env,
@@ -15,20 +15,41 @@ use serde_json::Value;
 /// # Errors
 /// When cargo can't be run or the build fails.
 pub fn build() -> anyhow::Result<PathBuf> {
+    build_one("close-order", "close-order")
+}
+
+/// Builds the floor of the benchmark in the same way: an echo, in the sandbox's own package.
+///
+/// # Errors
+/// When cargo can't be run or the build fails.
+pub fn build_floor() -> anyhow::Result<PathBuf> {
+    build_one("sandbox", "floor")
+}
+
+fn build_one(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the sandbox lies in a workspace")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(workspace).args(["build", "--package", "close-order", "--bin", "close-order"]);
+    command.current_dir(workspace).args(["build", "--package", package, "--bin", name]);
     command.args(["--message-format", "json-render-diagnostics"]);
+    // What cargo told this program about its own package is news to build scripts: they would build all anew.
+    for (name, _) in env::vars_os() {
+        let is_of_the_package = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
+        });
+        if is_of_the_package {
+            command.env_remove(name);
+        }
+    }
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
     let output = command.stderr(Stdio::inherit()).output().context("can't run cargo")?;
-    ensure!(output.status.success(), "cargo could not build close-order");
+    ensure!(output.status.success(), "cargo could not build {name}");
     let messages = String::from_utf8_lossy(&output.stdout);
     let program = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
         let target = message.get("target")?.get("name")?.as_str()?;
-        (target == "close-order").then(|| message.get("executable")?.as_str().map(PathBuf::from))?
+        (target == name).then(|| message.get("executable")?.as_str().map(PathBuf::from))?
     });
-    program.context("cargo did not say where close-order lies")
+    program.with_context(|| format!("cargo did not say where {name} lies"))
 }

@@ -1,5 +1,7 @@
 //! The commands, one module each.
 
+pub mod bench;
+pub mod chaos;
 pub mod invoke;
 mod report;
 mod scenario;

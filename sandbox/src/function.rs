@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::runtime::{Answer, Deadline, RuntimeApi};
+use crate::runtime::{Answer, Deadline, Moments, RuntimeApi};
 
 /// The AWS credentials that every function gets: nothing of them may show anywhere.
 pub const ACCESS_KEY_ID: &str = "ASIACANARYACCESSKEY0";
@@ -36,6 +36,7 @@ const GRACE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub struct FunctionBuilder {
     program: PathBuf,
+    arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     timeout: Duration,
     memory_limit: Option<u64>,
@@ -45,7 +46,9 @@ pub struct FunctionBuilder {
 #[derive(Debug)]
 pub struct Function {
     child: Child,
+    spawned: Instant,
     runtime: RuntimeApi,
+    readers: Vec<JoinHandle<()>>,
     logs: Arc<Mutex<String>>,
     timeout: Duration,
 }
@@ -125,10 +128,18 @@ impl FunctionBuilder {
         ];
         Self {
             program: program.into(),
+            arguments: Vec::new(),
             environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             timeout: Duration::from_secs(20),
             memory_limit: None,
         }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
     }
 
     /// Sets a variable.
@@ -166,10 +177,11 @@ impl FunctionBuilder {
             Some(bytes) => {
                 let mut command = Command::new("/bin/sh");
                 let limit = (bytes / 1024).to_string();
-                command.args(["-c", "ulimit -d \"$1\" && exec \"$2\"", "sh", &limit]).arg(&self.program);
+                command.args(["-c", "ulimit -d \"$1\" && shift && exec \"$@\"", "sh", &limit]).arg(&self.program);
                 command
             }
         };
+        command.args(&self.arguments);
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }
@@ -179,29 +191,39 @@ impl FunctionBuilder {
     /// # Errors
     /// When the program can't be run, or ends before that; the error has what it wrote.
     pub async fn start(self) -> anyhow::Result<Function> {
+        let mut function = self.spawn().await?;
+        tokio::select! {
+            () = function.runtime.started() => {}
+            status = function.child.wait() => {
+                for reader in function.readers {
+                    let _ = reader.await;
+                }
+                bail!("the function ended at its start with {}: {}", status?, read(&function.logs).trim());
+            }
+            () = tokio::time::sleep(START_TIMEOUT) => {
+                bail!("the function did not start in time: {}", function.logs());
+            }
+        }
+        Ok(function)
+    }
+
+    /// Starts the function and waits for nothing: an event can be there before it is.
+    ///
+    /// # Errors
+    /// When the program can't be run.
+    pub async fn spawn(self) -> anyhow::Result<Function> {
         let runtime = RuntimeApi::start(([127, 0, 0, 1], 0).into()).await?;
-        let mut child = self
-            .command()
-            .env("AWS_LAMBDA_RUNTIME_API", runtime.authority())
-            .envs(&self.environment)
-            .spawn()
-            .with_context(|| format!("can't run {}", self.program.display()))?;
+        let mut command = self.command();
+        command.env("AWS_LAMBDA_RUNTIME_API", runtime.authority()).envs(&self.environment);
+        let spawned = Instant::now();
+        let mut child = command.spawn().with_context(|| format!("can't run {}", self.program.display()))?;
         let logs = Arc::<Mutex<String>>::default();
         let readers = [
             child.stdout.take().map(|stdout| collect(stdout, Arc::clone(&logs))),
             child.stderr.take().map(|stderr| collect(stderr, Arc::clone(&logs))),
         ];
-        tokio::select! {
-            () = runtime.started() => {}
-            status = child.wait() => {
-                for reader in readers.into_iter().flatten() {
-                    let _ = reader.await;
-                }
-                bail!("the function ended at its start with {}: {}", status?, read(&logs).trim());
-            }
-            () = tokio::time::sleep(START_TIMEOUT) => bail!("the function did not start in time: {}", read(&logs)),
-        }
-        Ok(Function { child, runtime, logs, timeout: self.timeout })
+        let readers = readers.into_iter().flatten().collect();
+        Ok(Function { child, spawned, runtime, readers, logs, timeout: self.timeout })
     }
 
     /// Runs a program that is expected to end by itself.
@@ -271,6 +293,23 @@ impl Function {
         self.order_lines()
     }
 
+    /// The moment just before its process began.
+    #[must_use]
+    pub fn spawned(&self) -> Instant {
+        self.spawned
+    }
+
+    /// When things happened, as the Runtime API saw them.
+    #[must_use]
+    pub fn moments(&self) -> Moments {
+        self.runtime.moments()
+    }
+
+    /// Ends it, and returns when it is gone.
+    pub async fn stop(mut self) {
+        let _ = self.child.kill().await;
+    }
+
     /// Its process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -283,6 +322,17 @@ impl Function {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))?;
         line.trim().trim_end_matches("kB").trim().parse().ok()
+    }
+
+    /// The processor time that its threads have had so far, those aside that ended.
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid()?)).ok()?;
+        let times = threads.filter_map(Result::ok).map(|thread| {
+            let statistics = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            statistics.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+        });
+        times.sum()
     }
 }
 

@@ -17,6 +17,7 @@ use std::{
 pub use endpoint::Endpoint;
 pub use fault::{Fault, Times};
 pub use rules::TradeState;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::{identity::Identity, sign::Fields};
 
@@ -77,6 +78,18 @@ impl Gateway {
     /// # Errors
     /// When an address is taken.
     pub async fn start(identity: Identity, addresses: &[SocketAddr]) -> anyhow::Result<Self> {
+        Self::start_over(None, identity, addresses).await
+    }
+
+    /// Starts a gateway, over TLS if told how.
+    ///
+    /// # Errors
+    /// When an address is taken.
+    pub async fn start_over(
+        tls: Option<Arc<ServerConfig>>,
+        identity: Identity,
+        addresses: &[SocketAddr],
+    ) -> anyhow::Result<Self> {
         let books = Arc::new(Mutex::new(Books {
             identity,
             orders: HashMap::new(),
@@ -88,7 +101,7 @@ impl Gateway {
         }));
         let mut endpoints = Vec::new();
         for (index, &address) in addresses.iter().enumerate() {
-            endpoints.push(Endpoint::start(index, address, Arc::clone(&books)).await?);
+            endpoints.push(Endpoint::start(index, address, Arc::clone(&books), tls.clone()).await?);
         }
         Ok(Self { books, endpoints: Arc::new(endpoints) })
     }

@@ -5,7 +5,9 @@
 //! What it checks and signs it does with code of its own ([`sign`]), so that a mistake of the function is not cancelled
 //! by the same mistake here.
 
+pub mod bench;
 pub mod binary;
+pub mod chaos;
 pub mod function;
 pub mod gateway;
 pub mod identity;
@@ -13,13 +15,23 @@ pub mod listener;
 pub mod runtime;
 pub mod secrets;
 pub mod sign;
+pub mod tls;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use function::FunctionBuilder;
 use gateway::Gateway;
 use identity::Identity;
 use secrets::Secrets;
+use tls::Authority;
+use tokio_rustls::rustls::ServerConfig;
+
+/// Loopback, on a port of the system's choosing.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// WeChat Pay with two endpoints, and Secrets Manager with the key to it.
 #[derive(Clone, Debug)]
@@ -46,9 +58,23 @@ impl Sandbox {
     /// # Errors
     /// When loopback can't be listened on.
     pub async fn start_as(identity: Identity) -> anyhow::Result<Self> {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let gateway = Gateway::start(identity.clone(), &[any, any]).await?;
-        let secrets = Secrets::start(any, &identity.secret()).await?;
+        Self::start_at(ANY, None, identity).await
+    }
+
+    /// Starts the stand-ins over TLS. A function trusts them through `SSL_CERT_FILE`, a file with the authority's
+    /// certificate.
+    ///
+    /// # Errors
+    /// When loopback can't be listened on.
+    pub async fn start_over_tls(authority: &Authority) -> anyhow::Result<Self> {
+        // Of another name than WeChat Pay, as in life: a TLS session with one is none with the other.
+        let secrets = SocketAddr::from(([127, 0, 0, 2], 0));
+        Self::start_at(secrets, Some(authority.server()), Identity::default()).await
+    }
+
+    async fn start_at(secrets: SocketAddr, tls: Option<Arc<ServerConfig>>, identity: Identity) -> anyhow::Result<Self> {
+        let gateway = Gateway::start_over(tls.clone(), identity.clone(), &[ANY, ANY]).await?;
+        let secrets = Secrets::start_over(tls, secrets, &identity.secret()).await?;
         Ok(Self { gateway, secrets, identity })
     }
 

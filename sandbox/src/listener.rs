@@ -1,4 +1,4 @@
-//! Connections that can be broken from within: what a flaky gateway does to its callers.
+//! Connections that can be broken from within: what a flaky gateway does to its callers. Plain ones, or TLS on top.
 
 use std::{
     io,
@@ -6,22 +6,24 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     extract::connect_info::Connected,
     serve::{IncomingStream, Listener},
 };
-use futures_util::task::AtomicWaker;
+use futures_util::{StreamExt, stream::FuturesUnordered, task::AtomicWaker};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
 };
+use tokio_rustls::{Accept, TlsAcceptor, rustls::ServerConfig, server::TlsStream};
+use tokio_util::either::Either;
 
 /// How a connection ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,7 @@ impl Breaker {
 pub struct Connections {
     accepted: Arc<AtomicUsize>,
     open: Arc<Mutex<Vec<Weak<Breaker>>>>,
+    turnaround_ns: Arc<AtomicU64>,
 }
 
 impl Connections {
@@ -59,6 +62,13 @@ impl Connections {
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// How long the peer of the last exchange waited for this side: from the last of the request off the socket until
+    /// the last of the answer onto it, TLS and HTTP included.
+    #[must_use]
+    pub fn turnaround(&self) -> Duration {
+        Duration::from_nanos(self.turnaround_ns.load(Ordering::SeqCst))
     }
 
     /// Breaks all that are open.
@@ -69,36 +79,60 @@ impl Connections {
 }
 
 /// A listener whose connections can be broken.
-#[derive(Debug)]
 pub struct BreakableListener {
     listener: TcpListener,
     connections: Connections,
+    tls: Option<Arc<ServerConfig>>,
+    handshakes: FuturesUnordered<Accept<BreakableStream>>,
 }
 
 impl BreakableListener {
-    /// Listens on an address; port 0 lets the system choose.
+    /// Listens on an address, over TLS if told how; port 0 lets the system choose.
     ///
     /// # Errors
     /// When the address is taken.
-    pub async fn bind(address: SocketAddr, connections: Connections) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, connections })
+    pub async fn bind(
+        address: SocketAddr,
+        connections: Connections,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { listener, connections, tls, handshakes: FuturesUnordered::new() })
+    }
+
+    fn breakable(&self, stream: TcpStream) -> BreakableStream {
+        let _ = stream.set_nodelay(true);
+        let breaker = Arc::<Breaker>::default();
+        self.connections.accepted.fetch_add(1, Ordering::SeqCst);
+        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|breaker| breaker.strong_count() > 0);
+        open.push(Arc::downgrade(&breaker));
+        let turnaround_ns = Arc::clone(&self.connections.turnaround_ns);
+        BreakableStream { stream, breaker, turnaround_ns, asked: Instant::now() }
     }
 }
 
 impl Listener for BreakableListener {
-    type Io = BreakableStream;
+    type Io = Either<BreakableStream, TlsStream<BreakableStream>>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (BreakableStream, SocketAddr) {
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         loop {
-            if let Ok((stream, address)) = self.listener.accept().await {
-                let _ = stream.set_nodelay(true);
-                let breaker = Arc::<Breaker>::default();
-                self.connections.accepted.fetch_add(1, Ordering::SeqCst);
-                let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
-                open.retain(|breaker| breaker.strong_count() > 0);
-                open.push(Arc::downgrade(&breaker));
-                return (BreakableStream { stream, breaker }, address);
+            tokio::select! {
+                accepted = self.listener.accept() => {
+                    let Ok((stream, address)) = accepted else { continue };
+                    let stream = self.breakable(stream);
+                    match &self.tls {
+                        None => return (Either::Left(stream), address),
+                        Some(tls) => self.handshakes.push(TlsAcceptor::from(Arc::clone(tls)).accept(stream)),
+                    }
+                }
+                // A handshake that fails is the peer's loss.
+                Some(Ok(stream)) = self.handshakes.next(), if !self.handshakes.is_empty() => {
+                    if let Ok(address) = stream.get_ref().0.stream.peer_addr() {
+                        return (Either::Right(stream), address);
+                    }
+                }
             }
         }
     }
@@ -113,6 +147,9 @@ impl Listener for BreakableListener {
 pub struct BreakableStream {
     stream: TcpStream,
     breaker: Arc<Breaker>,
+    turnaround_ns: Arc<AtomicU64>,
+    /// When something last came.
+    asked: Instant,
 }
 
 impl BreakableStream {
@@ -133,13 +170,21 @@ impl AsyncRead for BreakableStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.breaker.waker.register(cx.waker());
         self.check()?;
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.asked = Instant::now();
+        }
+        read
     }
 }
 
 impl AsyncWrite for BreakableStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
+        // Noted before the peer can have it, so that whoever has the answer finds its time here.
+        let turnaround = u64::try_from(self.asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.turnaround_ns.store(turnaround, Ordering::SeqCst);
         Pin::new(&mut self.stream).poll_write(cx, buffer)
     }
 
@@ -160,6 +205,9 @@ pub struct ThisConnection(pub Arc<Breaker>);
 
 impl Connected<IncomingStream<'_, BreakableListener>> for ThisConnection {
     fn connect_info(stream: IncomingStream<'_, BreakableListener>) -> Self {
-        Self(Arc::clone(&stream.io().breaker))
+        Self(Arc::clone(match stream.io() {
+            Either::Left(plain) => &plain.breaker,
+            Either::Right(tls) => &tls.get_ref().0.breaker,
+        }))
     }
 }

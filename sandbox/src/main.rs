@@ -19,7 +19,9 @@ const EXAMPLES: &str = "\
 Examples:
   cargo run -p sandbox -- invoke events/close-order.json
   cargo run -p sandbox -- invoke events/order-paid.json --wire
-  cargo run -p sandbox -- serve";
+  cargo run -p sandbox -- serve
+  cargo run --release -p sandbox -- bench
+  cargo run --release -p sandbox -- chaos --orders 10000 --seed 1";
 
 #[derive(Subcommand)]
 enum Command {
@@ -27,6 +29,10 @@ enum Command {
     Invoke(commands::invoke::Args),
     /// Keeps the stand-ins running on fixed ports, for a debugger or other emulators.
     Serve(commands::serve::Args),
+    /// Measures close-order beside the least that a function can be, over HTTPS.
+    Bench(commands::bench::Args),
+    /// Lets everything go wrong and shows that the books balance.
+    Chaos(commands::chaos::Args),
 }
 
 #[tokio::main]
@@ -34,6 +40,8 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Invoke(args) => commands::invoke::run(args).await,
         Command::Serve(args) => commands::serve::run(args).await,
+        Command::Bench(args) => commands::bench::run(args).await,
+        Command::Chaos(args) => commands::chaos::run(args).await,
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "sandbox: {error:#}");

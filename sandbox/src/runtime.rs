@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -51,6 +51,18 @@ struct Queue {
     waiting: VecDeque<(String, Event)>,
     running: HashMap<String, oneshot::Sender<Answer>>,
     invocations: u64,
+    moments: Moments,
+}
+
+/// When things happened, as the API itself saw them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moments {
+    /// The function first asked for an event: its start was over.
+    pub first_next: Option<Instant>,
+    /// The last event was handed to it.
+    pub handed_over: Option<Instant>,
+    /// Its last answer came.
+    pub answered: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -134,6 +146,12 @@ impl RuntimeApi {
         let _ = self.shared.nexts.subscribe().wait_for(|&nexts| nexts > 0).await;
     }
 
+    /// When things happened last.
+    #[must_use]
+    pub fn moments(&self) -> Moments {
+        self.shared.queue().moments
+    }
+
     /// Hands an event to the function and waits for its answer, however long that takes; `None` if it never comes.
     pub async fn invoke(&self, payload: String, deadline: Deadline) -> Option<Answer> {
         self.shared.invoke(payload, deadline).await
@@ -158,7 +176,10 @@ impl Shared {
     }
 
     fn answered(&self, id: &str, answer: Answer) -> StatusCode {
-        match self.queue().running.remove(id) {
+        let now = Instant::now();
+        let mut queue = self.queue();
+        queue.moments.answered = Some(now);
+        match queue.running.remove(id) {
             Some(sender) => {
                 let _ = sender.send(answer);
                 StatusCode::ACCEPTED
@@ -169,6 +190,8 @@ impl Shared {
 }
 
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
+    let now = Instant::now();
+    shared.queue().moments.first_next.get_or_insert(now);
     shared.nexts.send_modify(|nexts| *nexts += 1);
     loop {
         let waiting = shared.queue().waiting.pop_front();
@@ -177,7 +200,10 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
             if event.answer.is_closed() {
                 continue;
             }
-            shared.queue().running.insert(id.clone(), event.answer);
+            let mut queue = shared.queue();
+            queue.running.insert(id.clone(), event.answer);
+            queue.moments.handed_over = Some(Instant::now());
+            drop(queue);
             let mut response = Response::new(Body::from(event.payload));
             let trace = format!("Root=1-00000000-{:024};Parent=0000000000000001;Sampled=0", 1);
             for (name, value) in [

@@ -15,8 +15,12 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::sleep};
+use tokio_rustls::rustls::ServerConfig;
 
-use crate::listener::{Break, BreakableListener, Connections, ThisConnection};
+use crate::{
+    listener::{Break, BreakableListener, Connections, ThisConnection},
+    tls,
+};
 
 /// The name of the secret.
 pub const SECRET_ID: &str = "wechat-pay/close-order";
@@ -45,6 +49,7 @@ pub enum Failure {
 #[derive(Clone, Debug)]
 pub struct Secrets {
     address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
     state: Arc<Mutex<Secret>>,
     _server: Arc<Server>,
 }
@@ -73,21 +78,39 @@ impl Secrets {
     /// # Errors
     /// When the address is taken.
     pub async fn start(address: SocketAddr, secret: &Value) -> anyhow::Result<Self> {
+        Self::start_over(None, address, secret).await
+    }
+
+    /// Starts Secrets Manager, over TLS if told how.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub async fn start_over(
+        tls: Option<Arc<ServerConfig>>,
+        address: SocketAddr,
+        secret: &Value,
+    ) -> anyhow::Result<Self> {
         let secret = Secret { value: secret.to_string(), version: 1, failure: None, delay: Duration::ZERO, reads: 0 };
         let state = Arc::new(Mutex::new(secret));
-        let listener = BreakableListener::bind(address, Connections::default()).await?;
+        let listener = BreakableListener::bind(address, Connections::default(), tls.clone()).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
         let router = Router::new().fallback(handle).with_state(Arc::clone(&state));
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router.into_make_service_with_connect_info::<ThisConnection>()).await;
         });
-        Ok(Self { address, state, _server: Arc::new(Server(server)) })
+        Ok(Self { address, tls, state, _server: Arc::new(Server(server)) })
     }
 
     /// The value of `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        tls::url(self.tls.as_ref(), self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Replaces the secret.
@@ -139,7 +162,10 @@ async fn handle(
         secret.reads += 1;
         (secret.failure, secret.delay)
     };
-    sleep(delay).await;
+    // Tokio's shortest sleep is a millisecond.
+    if !delay.is_zero() {
+        sleep(delay).await;
+    }
     if let Some(refusal) = refuse(&parts.headers, &body) {
         return refusal;
     }

@@ -5,6 +5,7 @@
     reason = "a test stops at the first thing that is not as it should be, in its helpers too"
 )]
 
+mod chaos;
 mod configuration;
 mod direct;
 mod faults;

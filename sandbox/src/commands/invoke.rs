@@ -55,10 +55,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let invocation = function.invoke_text(event, Deadline::After(timeout)).await;
 
     for received in sandbox.gateway.received() {
-        report::call(&received);
+        report::sent(&received);
         if args.wire {
             report::wire("→", &received.body);
-            received.reply.iter().for_each(|reply| report::wire("←", reply));
+        }
+        report::came_back(&received);
+        if let (true, Some(reply)) = (args.wire, &received.reply) {
+            report::wire("←", reply);
         }
     }
     let answer: Value = match &invocation.outcome {

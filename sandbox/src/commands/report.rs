@@ -64,8 +64,14 @@ pub enum Colour {
     Cyan = 36,
 }
 
-/// One call in one line.
+/// One call: what was sent and what came back.
 pub fn call(received: &Received) {
+    sent(received);
+    came_back(received);
+}
+
+/// What was sent.
+pub fn sent(received: &Received) {
     let field = |name: &str| received.fields.get(name).map_or("-", String::as_str);
     let text = format!(
         "{} {} to endpoint {}: sub_mch_id {}, out_trade_no {}",
@@ -76,6 +82,10 @@ pub fn call(received: &Received) {
         field("out_trade_no"),
     );
     line("sent", &text, Colour::Cyan);
+}
+
+/// What came back.
+pub fn came_back(received: &Received) {
     let text = match &received.reply {
         None => "nothing that is a reply".to_owned(),
         Some(reply) => {

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -16,11 +16,13 @@ use axum::{
 };
 use futures_util::stream;
 use tokio::{task::JoinHandle, time::sleep};
+use tokio_rustls::rustls::ServerConfig;
 
 use super::{Books, Fault, Received, Times, Unknown, rules};
 use crate::{
     listener::{Break, BreakableListener, Connections, ThisConnection},
     sign::{Fields, read_xml, xml},
+    tls,
 };
 
 /// Where orders are closed; nothing else is here.
@@ -34,6 +36,7 @@ const MAX_REQUEST: usize = 1024 * 1024;
 pub struct Endpoint {
     address: SocketAddr,
     connections: Connections,
+    tls: Option<Arc<ServerConfig>>,
     shared: Shared,
     server: Mutex<Option<JoinHandle<()>>>,
 }
@@ -46,12 +49,17 @@ struct Shared {
 }
 
 impl Endpoint {
-    pub(super) async fn start(index: usize, address: SocketAddr, books: Arc<Mutex<Books>>) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        index: usize,
+        address: SocketAddr,
+        books: Arc<Mutex<Books>>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> anyhow::Result<Self> {
         let shared = Shared { index, books, fault: Arc::default() };
         let connections = Connections::default();
-        let listener = BreakableListener::bind(address, connections.clone()).await?;
+        let listener = BreakableListener::bind(address, connections.clone(), tls.clone()).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
-        let endpoint = Self { address, connections, shared, server: Mutex::new(None) };
+        let endpoint = Self { address, connections, tls, shared, server: Mutex::new(None) };
         endpoint.serve(listener);
         Ok(endpoint)
     }
@@ -68,13 +76,25 @@ impl Endpoint {
     /// The base address.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        tls::url(self.tls.as_ref(), self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// How many connections were made to it so far.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.accepted()
+    }
+
+    /// How long the function waited for the last reply: the gateway's own time.
+    #[must_use]
+    pub fn turnaround(&self) -> Duration {
+        self.connections.turnaround()
     }
 
     /// Makes every call that comes here go wrong, or none.
@@ -104,7 +124,7 @@ impl Endpoint {
     pub async fn come_up(&self) -> anyhow::Result<()> {
         let is_down = self.server.lock().unwrap_or_else(PoisonError::into_inner).is_none();
         if is_down {
-            self.serve(BreakableListener::bind(self.address, self.connections.clone()).await?);
+            self.serve(BreakableListener::bind(self.address, self.connections.clone(), self.tls.clone()).await?);
         }
         Ok(())
     }

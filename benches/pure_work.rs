@@ -1,0 +1,143 @@
+//! The pure work of one order, from the event's JSON to the signed request and from the reply to the answer's JSON,
+//! beside its floor: the bare MD5 digests of the same two texts.
+//!
+//! `cargo bench --bench pure_work` shows the times, and below them the ratio of the whole to the digests.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark may stop at the first thing that is not as it should be")]
+
+use std::{
+    hint::black_box,
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use close_order::{
+    merchant::Merchant,
+    order::Order,
+    wechat_pay::{CloseRequest, Reply},
+};
+use divan::Bencher;
+use md5::{Digest, Md5};
+use sandbox::{
+    identity::Identity,
+    sign::{Fields, read_xml, sign, xml},
+};
+
+const EVENT: &str = include_str!("../events/close-order.json");
+
+/// Rounds from which the ratio's medians come, and how often either side is done in one.
+const ROUNDS: usize = 301;
+const TIMES: u32 = 500;
+
+fn main() {
+    divan::main();
+    let case = Case::new();
+    let mut samples: Vec<(Duration, Duration)> = Vec::new();
+    // In turn, so that what else the machine does meets both alike.
+    for _ in 0..ROUNDS {
+        samples.push((time(|| case.digests()), time(|| case.whole())));
+    }
+    let [digests, whole] = [|it: &(Duration, Duration)| it.0, |it: &(Duration, Duration)| it.1].map(|side| {
+        let mut times: Vec<Duration> = samples.iter().map(side).collect();
+        times.sort_unstable();
+        times.get(ROUNDS / 2).unwrap().as_secs_f64()
+    });
+    let _ = writeln!(std::io::stdout(), "\nthe whole ÷ the digests: {:.2} × (target: ≤ 4 ×)", whole / digests);
+}
+
+fn time<T>(work: impl Fn() -> T) -> Duration {
+    let start = Instant::now();
+    for _ in 0..TIMES {
+        black_box(work());
+    }
+    start.elapsed()
+}
+
+#[divan::bench]
+fn event_to_signed_request(bencher: Bencher) {
+    let case = Case::new();
+    bencher.bench_local(|| case.request());
+}
+
+#[divan::bench]
+fn reply_to_answer(bencher: Bencher) {
+    let case = Case::new();
+    let order = order();
+    bencher.bench_local(|| case.answer(&CloseRequest::new(&order, &case.merchant)));
+}
+
+#[divan::bench]
+fn the_whole(bencher: Bencher) {
+    let case = Case::new();
+    bencher.bench_local(|| case.whole());
+}
+
+#[divan::bench]
+fn the_digests(bencher: Bencher) {
+    let case = Case::new();
+    bencher.bench_local(|| case.digests());
+}
+
+/// One order's documents.
+struct Case {
+    merchant: Merchant,
+    reply: Vec<u8>,
+    /// What the request's sign and the reply's are digests of.
+    texts: [String; 2],
+}
+
+impl Case {
+    fn new() -> Self {
+        let identity = Identity::default();
+        let merchant = Merchant::from_secret(&identity.secret().to_string()).unwrap();
+        let request = read_xml(&CloseRequest::new(&order(), &merchant).to_xml()).unwrap();
+        let mut reply: Fields = [
+            ("return_code", "SUCCESS"),
+            ("return_msg", "OK"),
+            ("appid", &identity.appid),
+            ("mch_id", &identity.mch_id),
+            ("sub_mch_id", request.get("sub_mch_id").unwrap()),
+            ("nonce_str", "BFK89FC6rxKCOjLX"),
+            ("result_code", "SUCCESS"),
+            ("result_msg", "OK"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        reply.insert("sign".to_owned(), sign(&reply, &identity.api_key, "MD5"));
+        let texts = [&request, &reply].map(|fields| signed_text(fields, &identity.api_key));
+        Self { merchant, reply: xml(&reply).into_bytes(), texts }
+    }
+
+    fn request(&self) -> String {
+        let order = Order::from_json(black_box(EVENT), "event").unwrap();
+        CloseRequest::new(&order, &self.merchant).to_xml()
+    }
+
+    fn answer(&self, request: &CloseRequest<'_>) -> Vec<u8> {
+        let reply = Reply::believe(black_box(&self.reply), request).unwrap();
+        serde_json::to_vec(reply.json()).unwrap()
+    }
+
+    fn whole(&self) -> (String, Vec<u8>) {
+        let order = Order::from_json(black_box(EVENT), "event").unwrap();
+        let request = CloseRequest::new(&order, &self.merchant);
+        (request.to_xml(), self.answer(&request))
+    }
+
+    fn digests(&self) -> [[u8; 16]; 2] {
+        self.texts.each_ref().map(|text| Md5::digest(black_box(text.as_bytes())).into())
+    }
+}
+
+fn order() -> Order {
+    Order::from_json(EVENT, "event").unwrap()
+}
+
+/// The text of which a document's sign is the digest.
+fn signed_text(fields: &Fields, key: &str) -> String {
+    let parts = fields.iter().filter(|(name, _)| *name != "sign").map(|(name, value)| format!("{name}={value}&"));
+    let text = parts.chain([format!("key={key}")]).collect::<String>();
+    let digest: String = Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect();
+    assert_eq!(fields.get("sign"), Some(&digest), "the sign is a digest of this text");
+    text
+}

@@ -1,0 +1,67 @@
+//! The benchmark: what close-order costs cold and warm, over HTTPS, beside the floor, which is the least that a function
+//! can be.
+//!
+//! Programs are measured in turn, A B A B, so that what else the machine does meets all of them alike; every answer is
+//! checked to be the right one.
+
+mod cold;
+mod far;
+mod figures;
+mod program;
+mod report;
+mod size;
+mod sqs;
+mod warm;
+mod world;
+
+use std::time::Duration;
+
+pub use far::Distance;
+pub use figures::{Figures, Measured, Samples};
+pub use program::{Kind, Program};
+pub use report::{json, table};
+use world::World;
+
+/// What is to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How often each program is started.
+    pub starts: usize,
+    /// How far away WeChat Pay and Secrets Manager are in one part of the benchmark, if there is such a part.
+    pub distance: Option<Distance>,
+    /// Whether all but the batches is left out.
+    pub is_sqs_only: bool,
+}
+
+/// Where progress is told, line by line.
+pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);
+
+/// Measures the programs: the floor first, then close-order, then any others.
+///
+/// # Errors
+/// When a program can't be started, or an answer is not the right one.
+pub async fn run(programs: Vec<Program>, plan: Plan, progress: Progress<'_>) -> anyhow::Result<Vec<Measured>> {
+    let world = World::start().await?;
+    let mut measured: Vec<Measured> = programs.into_iter().map(Measured::new).collect();
+    if !plan.is_sqs_only {
+        for measured in &mut measured {
+            size::measure(measured)?;
+        }
+        progress(&format!("{} starts of each, in turn", plan.starts));
+        cold::measure(&world, &mut measured, plan.starts).await?;
+        progress(&format!("{} invocations of each, in turn by the {}", warm::MEASURED, warm::BLOCK));
+        warm::measure(&world, &mut measured, progress).await?;
+        if let Some(distance) = plan.distance {
+            progress(&format!("{} starts {distance}", plan.starts));
+            far::measure(&world, &mut measured, plan.starts, distance).await?;
+        }
+    }
+    progress(&format!("SQS batches, with WeChat Pay thinking for {} ms", sqs::THINKING.as_millis()));
+    sqs::measure(&world, &mut measured).await?;
+    Ok(measured)
+}
+
+/// A time in milliseconds.
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

@@ -1,0 +1,145 @@
+//! What is around a program while it is measured: the stand-ins over TLS, orders to close, and a look at what became of
+//! them.
+
+use std::{
+    io::Write,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::program::{Kind, Program};
+use crate::{
+    Sandbox,
+    function::{Function, FunctionBuilder, Invocation},
+    gateway::{Gateway, TradeState},
+    runtime::Deadline,
+    tls::Authority,
+};
+
+/// The variables that name a file of roots: the function's own, Node.js's, and those of AWS's and Python's libraries.
+const ROOTS: [&str; 4] = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"];
+
+/// How long an invocation may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+pub(super) struct World {
+    pub(super) sandbox: Sandbox,
+    /// The certificate that the programs trust; the file goes when this does.
+    authority: NamedTempFile,
+    orders: AtomicU64,
+}
+
+/// An event and the orders in it.
+pub(super) struct Event {
+    text: String,
+    orders: Vec<String>,
+}
+
+impl World {
+    pub(super) async fn start() -> anyhow::Result<Self> {
+        let authority = Authority::new()?;
+        let sandbox = Sandbox::start_over_tls(&authority).await?;
+        let mut file = NamedTempFile::with_suffix(".pem")?;
+        file.write_all(authority.pem().as_bytes())?;
+        Ok(Self { sandbox, authority: file, orders: AtomicU64::new(0) })
+    }
+
+    pub(super) fn gateway(&self) -> &Gateway {
+        &self.sandbox.gateway
+    }
+
+    /// The gateway's own share of the last call.
+    pub(super) fn gateways_own(&self, kind: Kind) -> Duration {
+        let first = self.gateway().endpoints().first().filter(|_| kind != Kind::Floor);
+        first.map(crate::gateway::Endpoint::turnaround).unwrap_or_default()
+    }
+
+    /// The program, ready to be started.
+    pub(super) fn function(&self, program: &Program) -> FunctionBuilder {
+        let authority = self.authority.path().to_string_lossy();
+        program.function(|path| {
+            let function = self.sandbox.function(path).timeout(TIMEOUT);
+            ROOTS.into_iter().fold(function, |function, name| function.env(name, &authority))
+        })
+    }
+
+    /// A direct call with a new order, as `events/close-order.json` is one.
+    pub(super) fn one_order(&self) -> Event {
+        let order = self.new_order();
+        Event { text: order_json(&order).to_string(), orders: vec![order] }
+    }
+
+    /// An SQS batch of new orders, as `events/sqs.json` is one.
+    pub(super) fn batch(&self, size: usize) -> Event {
+        let orders: Vec<String> = std::iter::repeat_with(|| self.new_order()).take(size).collect();
+        let records = orders.iter().map(|order| {
+            json!({
+                "messageId": order,
+                "receiptHandle": "MessageReceiptHandle",
+                "body": order_json(order).to_string(),
+                "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1523232000000"},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:orders",
+                "awsRegion": "eu-central-1",
+            })
+        });
+        Event { text: json!({"Records": records.collect::<Vec<_>>()}).to_string(), orders }
+    }
+
+    fn new_order(&self) -> String {
+        let order = format!("{:028}", self.orders.fetch_add(1, Ordering::Relaxed));
+        self.gateway().put_order(&order, TradeState::NotPay);
+        order
+    }
+
+    /// Hands an event to a function and sees to it that the answer is the right one; what the function did meanwhile
+    /// is for `look` to find out, before anything else happens.
+    ///
+    /// # Errors
+    /// When the answer is not the right one.
+    pub(super) async fn invoke<T>(
+        &self,
+        program: &Program,
+        function: &mut Function,
+        event: Event,
+        look: impl FnOnce(&Function) -> Option<T>,
+    ) -> anyhow::Result<T> {
+        let Event { text, orders } = event;
+        let invocation = function.invoke_text(text.clone(), Deadline::After(TIMEOUT)).await;
+        let seen = look(function);
+        let is_right = match program.kind {
+            Kind::Floor => invocation.text() == text,
+            Kind::CloseOrder | Kind::Other => {
+                let closed = |order: &String| self.gateway().order(order) == Some(TradeState::Closed);
+                says_closed(&invocation) && orders.iter().all(closed)
+            }
+        };
+        ensure!(
+            is_right,
+            "{} did not close the order: {:?}; it logged: {}",
+            program.name,
+            invocation.outcome,
+            function.logs()
+        );
+        self.gateway().clear_received();
+        seen.with_context(|| format!("{} is gone", program.name))
+    }
+}
+
+fn order_json(out_trade_no: &str) -> Value {
+    json!({"sub_mch_id": "1900000109", "out_trade_no": out_trade_no, "nonce_str": "5K8264ILTKCH16CQ2502SI8ZNMTM67VS"})
+}
+
+/// Whether that is what a direct call or SQS gets when all orders are closed.
+fn says_closed(invocation: &Invocation) -> bool {
+    let answer = invocation.json();
+    match answer.get("batchItemFailures") {
+        Some(failures) => failures.as_array().is_some_and(Vec::is_empty),
+        None => ["returnCode", "resultCode"].iter().all(|name| answer.get(name).is_some_and(|code| code == "SUCCESS")),
+    }
+}
