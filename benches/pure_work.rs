@@ -137,7 +137,7 @@ fn order() -> Order {
 fn signed_text(fields: &Fields, key: &str) -> String {
     let parts = fields.iter().filter(|(name, _)| *name != "sign").map(|(name, value)| format!("{name}={value}&"));
     let text = parts.chain([format!("key={key}")]).collect::<String>();
-    let digest: String = Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect();
-    assert_eq!(fields.get("sign"), Some(&digest), "the sign is a digest of this text");
+    let digest: Vec<String> = Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect();
+    assert_eq!(fields.get("sign"), Some(&digest.concat()), "the sign is a digest of this text");
     text
 }
