@@ -6,17 +6,20 @@
 mod next_step;
 mod record;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     fault::Fault,
-    merchant::KeptMerchant,
+    merchant::{KeptMerchant, Merchant},
     order::{Invalid, Order},
     wechat_pay::{Answer, CloseRequest, Disbelief, Endpoints, NotFlat, Reply, Unreached, Verdict, WechatPay},
 };
-use next_step::{Happened, NextStep, next_step};
+use next_step::{Happened, MAX_TRIES, NextStep, next_step};
 use record::Record;
 
 /// Mean pause after the first failed try; it doubles with each further one.
@@ -59,53 +62,64 @@ impl CloseOrder {
     pub async fn close(&self, order: Result<Order, Invalid>, invocation: Invocation<'_>) -> Result<Reply, Fault> {
         let mut record = Record::new(invocation.request_id);
         let outcome = match order {
-            // A batch can be longer than its time: what has not begun by then does not begin.
-            Ok(order) if invocation.deadline <= Instant::now() => {
-                record.order(&order);
-                Err(Fault::DeadlineExceeded)
-            }
+            Err(invalid) => Err(Fault::BadInput(invalid)),
             Ok(order) => {
                 record.order(&order);
-                let closed = self.close_in_time(&order, &mut record);
-                timeout_at(invocation.deadline, closed).await.unwrap_or(Err(Fault::DeadlineExceeded))
+                self.close_in_time(&order, invocation.deadline, &mut record).await
             }
-            Err(invalid) => Err(Fault::BadInput(invalid)),
         };
         record.write(&outcome);
         outcome
     }
 
-    async fn close_in_time(&self, order: &Order, record: &mut Record<'_>) -> Result<Reply, Fault> {
+    async fn close_in_time(&self, order: &Order, deadline: Instant, record: &mut Record<'_>) -> Result<Reply, Fault> {
         if let Some(wait) = order.time_start.and_then(|time_start| time_start.too_young_for(SystemTime::now())) {
             let retry_after_seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             return Err(Fault::TooYoung { retry_after_seconds });
         }
-        let mut merchant = self.merchant.current().await?;
-        let mut answered_badly = None;
-        let mut endpoints = self.endpoints.in_turn().peekable();
-        while let Some(endpoint) = endpoints.peek() {
+        // A batch can be longer than its time: what has not begun by then does not begin.
+        if deadline <= Instant::now() {
+            return Err(Fault::DeadlineExceeded);
+        }
+        let in_vain = |_| Fault::CredentialsUnavailable { cause: "Secrets Manager did not answer in time".into() };
+        let merchant = timeout_at(deadline, self.merchant.current()).await.map_err(in_vain)??;
+        timeout_at(deadline, self.send_and_believe(order, merchant, record))
+            .await
+            .unwrap_or(Err(Fault::DeadlineExceeded))
+    }
+
+    async fn send_and_believe(
+        &self,
+        order: &Order,
+        mut merchant: Arc<Merchant>,
+        record: &mut Record<'_>,
+    ) -> Result<Reply, Fault> {
+        let mut endpoint = self.endpoints.first();
+        let mut settled = None;
+        loop {
             record.tries_at(endpoint);
             let request = CloseRequest::new(order, &merchant);
-            let answer = self.wechat_pay.send(endpoint, request.to_xml()).await;
+            let answer = self.wechat_pay.send(endpoint, &request).await;
             record.answer(&answer);
             let (happened, result) = judge(answer, &request);
-            if happened == Happened::NoReply {
+            if matches!(happened, Happened::NoConnection | Happened::NoReply) {
                 self.endpoints.failed(endpoint);
             }
+            let outcome = settle(settled.take(), happened, result);
             match next_step(happened, record.tries()) {
-                NextStep::Answer => return settle(result, answered_badly),
+                NextStep::Answer => return outcome,
                 NextStep::NextEndpoint => {
-                    answered_badly = result.err().filter(is_reply_invalid).or(answered_badly);
                     sleep(pause(record.tries())).await;
-                    endpoints.next();
+                    endpoint = self.endpoints.after(endpoint);
                 }
+                // Also after the last try, for the sake of the next order.
                 NextStep::NewSecret => match self.merchant.changed_since(&merchant).await {
-                    Some(changed) => merchant = changed,
-                    None => return settle(result, answered_badly),
+                    Some(changed) if record.tries() < MAX_TRIES => merchant = changed,
+                    _ => return outcome,
                 },
             }
+            settled = Some(outcome);
         }
-        Err(Fault::GatewayUnreachable { cause: "there is no endpoint".into() })
     }
 }
 
@@ -113,7 +127,9 @@ impl CloseOrder {
 fn judge(answer: Result<Answer, Unreached>, request: &CloseRequest<'_>) -> (Happened, Result<Reply, Fault>) {
     let believed = match answer {
         Err(unreached) => {
-            return (Happened::NoReply, Err(Fault::GatewayUnreachable { cause: unreached.to_string().into() }));
+            let is_unsent = unreached == Unreached::NoConnection;
+            let happened = if is_unsent { Happened::NoConnection } else { Happened::NoReply };
+            return (happened, Err(Fault::GatewayUnreachable { cause: unreached.to_string().into() }));
         }
         Ok(Answer { status: status @ 500.., .. }) => {
             return (Happened::NoReply, Err(Fault::ReplyInvalid { cause: format!("HTTP status {status}").into() }));
@@ -134,16 +150,18 @@ fn judge(answer: Result<Answer, Unreached>, request: &CloseRequest<'_>) -> (Happ
     (happened, believed.map_err(|disbelief| Fault::ReplyInvalid { cause: disbelief.to_string().into() }))
 }
 
-/// The last result, unless it says that nobody answered when somebody did, though badly.
-fn settle(result: Result<Reply, Fault>, answered_badly: Option<Fault>) -> Result<Reply, Fault> {
-    match (result, answered_badly) {
-        (Err(Fault::GatewayUnreachable { .. }), Some(answered_badly)) => Err(answered_badly),
-        (result, _) => result,
+/// What all tries so far come to: the last result, but for two. A try that never left does not undo what was said
+/// before it, and that nobody answered is not true when somebody did, though badly.
+fn settle(
+    before: Option<Result<Reply, Fault>>,
+    happened: Happened,
+    result: Result<Reply, Fault>,
+) -> Result<Reply, Fault> {
+    match (before, result) {
+        (Some(before), _) if happened == Happened::NoConnection => before,
+        (Some(Err(invalid @ Fault::ReplyInvalid { .. })), Err(Fault::GatewayUnreachable { .. })) => Err(invalid),
+        (_, result) => result,
     }
-}
-
-fn is_reply_invalid(fault: &Fault) -> bool {
-    matches!(fault, Fault::ReplyInvalid { .. })
 }
 
 /// The pause after so many tries: half to one and a half times the mean, lest all functions come back at once.
@@ -156,6 +174,23 @@ fn pause(tries: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_said_stands_until_something_weightier_comes() {
+        let unreachable = || Err(Fault::GatewayUnreachable { cause: "none".into() });
+        let invalid = || Err(Fault::ReplyInvalid { cause: "bad".into() });
+        let name = |result: Result<Reply, Fault>| result.map_err(|fault| fault.error_type()).unwrap_err();
+        for (before, happened, result, expected) in [
+            (None, Happened::NoConnection, unreachable(), "GatewayUnreachable"),
+            (None, Happened::NoReply, invalid(), "ReplyInvalid"),
+            (Some(invalid()), Happened::NoConnection, unreachable(), "ReplyInvalid"),
+            (Some(invalid()), Happened::NoReply, unreachable(), "ReplyInvalid"),
+            (Some(unreachable()), Happened::NoReply, invalid(), "ReplyInvalid"),
+            (Some(unreachable()), Happened::NoReply, unreachable(), "GatewayUnreachable"),
+        ] {
+            assert_eq!(name(settle(before, happened, result)), expected);
+        }
+    }
 
     #[test]
     fn a_pause_is_short_and_jittered() {

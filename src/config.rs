@@ -3,6 +3,7 @@
 
 use std::{ffi::OsString, ops::RangeInclusive, time::Duration};
 
+use reqwest::Url;
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -39,8 +40,10 @@ const TTL_SECONDS: RangeInclusive<u64> = 0..=31_536_000;
 pub struct Config {
     /// `WECHAT_PAY_SECRET_ID`: name or ARN of the secret.
     pub secret_id: String,
-    /// `WECHAT_PAY_ENDPOINTS`, in order of preference; never empty.
-    pub endpoints: Vec<Endpoint>,
+    /// `WECHAT_PAY_ENDPOINTS`: the one that is preferred.
+    pub preferred_endpoint: Endpoint,
+    /// `WECHAT_PAY_ENDPOINTS`: the others, in order of preference.
+    pub other_endpoints: Vec<Endpoint>,
     /// `WECHAT_PAY_TIMEOUT_MS`: one try, connect to last byte.
     pub timeout: Duration,
     /// `SECRET_CACHE_TTL_SECONDS`: how long a read secret is used before it is read again.
@@ -96,10 +99,21 @@ impl Config {
 
         let secret = "the name or ARN of the secret in AWS Secrets Manager";
         let timeout = number(TIMEOUT, TIMEOUT_MS, DEFAULT_TIMEOUT_MS, "milliseconds from 1 to 900000")?;
+        let (preferred_endpoint, other_endpoints) =
+            endpoints(text(ENDPOINTS, AN_ENDPOINT)?.as_deref().unwrap_or(DEFAULT_ENDPOINTS))?;
+        for variable in ["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"] {
+            let url = get(variable).filter(|url| !url.is_empty());
+            let is_url =
+                |url: OsString| Url::parse(&url.to_string_lossy()).is_ok_and(|url| url.scheme().starts_with("http"));
+            if !url.is_none_or(is_url) {
+                return Err(wrong(variable, "is not a URL", "the address of Secrets Manager, http:// or https://"));
+            }
+        }
         let ttl = number(TTL, TTL_SECONDS, DEFAULT_TTL_SECONDS, "seconds from 0 to 31536000")?;
         Ok(Self {
             secret_id: text(SECRET_ID, secret)?.ok_or_else(|| wrong(SECRET_ID, "is not set", secret))?,
-            endpoints: endpoints(text(ENDPOINTS, AN_ENDPOINT)?.as_deref().unwrap_or(DEFAULT_ENDPOINTS))?,
+            preferred_endpoint,
+            other_endpoints,
             timeout: Duration::from_millis(timeout),
             secret_ttl: Duration::from_secs(ttl),
             roots: roots(text(ROOTS, A_PEM_FILE)?.as_deref())?,
@@ -131,13 +145,14 @@ fn wrong(variable: &'static str, problem: impl Into<String>, expected: &'static 
     WrongVariable { variable, problem: problem.into(), expected }
 }
 
-fn endpoints(list: &str) -> Result<Vec<Endpoint>, WrongVariable> {
-    let numbered = (1..).zip(list.split(','));
-    let parsed = numbered.map(|(number, text)| {
+fn endpoints(list: &str) -> Result<(Endpoint, Vec<Endpoint>), WrongVariable> {
+    let parse = |(number, text): (usize, &str)| {
         Endpoint::parse(text.trim())
             .map_err(|invalid| wrong(ENDPOINTS, format!("is wrong: entry {number} {invalid}"), AN_ENDPOINT))
-    });
-    parsed.collect()
+    };
+    let (preferred, others) = list.split_once(',').map_or((list, None), |(first, rest)| (first, Some(rest)));
+    let others = (2..).zip(others.into_iter().flat_map(|others| others.split(',')));
+    Ok((parse((1, preferred))?, others.map(parse).collect::<Result<_, _>>()?))
 }
 
 fn roots(file: Option<&str>) -> Result<RootCertStore, WrongVariable> {
@@ -168,8 +183,9 @@ mod tests {
     fn only_the_secret_is_required() {
         let config = read(&[(SECRET_ID, "wechat-pay")]).unwrap();
         assert_eq!(config.secret_id, "wechat-pay");
-        let endpoints: Vec<_> = config.endpoints.iter().map(ToString::to_string).collect();
-        assert_eq!(endpoints, ["https://api.mch.weixin.qq.com", "https://api2.mch.weixin.qq.com"]);
+        assert_eq!(config.preferred_endpoint.to_string(), "https://api.mch.weixin.qq.com");
+        let others: Vec<_> = config.other_endpoints.iter().map(ToString::to_string).collect();
+        assert_eq!(others, ["https://api2.mch.weixin.qq.com"]);
         assert_eq!((config.timeout, config.secret_ttl), (Duration::from_secs(5), Duration::from_mins(5)));
         assert_eq!(config.log, LogConfig { is_json: false, level: LevelFilter::INFO });
         assert!(config.roots.len() > 100, "Mozilla's roots");
@@ -186,7 +202,7 @@ mod tests {
             (LOG_LEVEL, "FATAL"),
         ])
         .unwrap();
-        assert_eq!(config.endpoints.len(), 2);
+        assert_eq!(config.other_endpoints.len(), 1);
         assert_eq!((config.timeout, config.secret_ttl), (Duration::from_millis(1), Duration::ZERO));
         assert_eq!(config.log, LogConfig { is_json: true, level: LevelFilter::ERROR });
     }
@@ -198,6 +214,8 @@ mod tests {
             (ENDPOINTS, " ", "is empty"),
             (ENDPOINTS, "https://a,", "is wrong: entry 2 is not a URL"),
             (ENDPOINTS, "https://a,http://b", "is wrong: entry 2 is not https://"),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "localhost", "is not a URL"),
+            ("AWS_ENDPOINT_URL", "ftp://a", "is not a URL"),
             (TIMEOUT, "", "is empty"),
             (TIMEOUT, "0", "is out of range"),
             (TIMEOUT, "900001", "is out of range"),

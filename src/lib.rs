@@ -18,9 +18,9 @@
 //! | a setting | [`config`] |
 //! | TLS, connections, roots | [`http_client`] |
 //!
-//! Nothing below [`close_order`] tries again, nothing but [`config`] reads the environment (the AWS SDK and Lambda's
-//! runtime read their own variables), and the key is exposed in one place, where [`wechat_pay::sign`] feeds it to the
-//! digest.
+//! Nothing below [`close_order`] tries again. The project's own variables are read in [`config`], AWS's where the client
+//! of Secrets Manager is made, Lambda's by its runtime. The key is exposed where [`wechat_pay::sign`] feeds it to the
+//! digest, and where two merchants are compared, in constant time.
 
 pub mod close_order;
 pub mod config;

@@ -21,7 +21,9 @@ const LAMBDA: [&str; 4] = [
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let complaint = if let Some(missing) = LAMBDA.into_iter().find(|variable| env::var_os(variable).is_none()) {
+    let complaint = if let Some(wrong) = wrong_for_the_runtime() {
+        format!("close-order: {wrong}")
+    } else if let Some(missing) = LAMBDA.into_iter().find(|variable| env::var_os(variable).is_none()) {
         format!(
             "close-order is an AWS Lambda function that closes WeChat Pay orders; {missing} is not set, so this is not Lambda.\n\
              To try it here, run: cargo run -p sandbox -- invoke events/close-order.json"
@@ -36,6 +38,18 @@ async fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What Lambda's runtime would panic over.
+fn wrong_for_the_runtime() -> Option<&'static str> {
+    let is_wrong = |variable: &str, is_right: fn(&str) -> bool| env::var(variable).is_ok_and(|value| !is_right(&value));
+    if is_wrong("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", |size| size.parse::<i32>().is_ok()) {
+        Some("AWS_LAMBDA_FUNCTION_MEMORY_SIZE is not a whole number; expected the function's memory in megabytes")
+    } else if is_wrong("AWS_LAMBDA_RUNTIME_API", |api| reqwest::Url::parse(&format!("http://{api}")).is_ok()) {
+        Some("AWS_LAMBDA_RUNTIME_API is not an address; expected host:port")
+    } else {
+        None
+    }
+}
+
 async fn serve() -> Result<(), Error> {
     let config = Config::from_env()?;
     log::start(config.log);
@@ -44,7 +58,7 @@ async fn serve() -> Result<(), Error> {
     let close_order = CloseOrder::new(
         merchant::KeptMerchant::new(secrets, config.secret_id, config.secret_ttl),
         wechat_pay::WechatPay::new(http, config.timeout),
-        wechat_pay::Endpoints::new(config.endpoints),
+        wechat_pay::Endpoints::new(config.preferred_endpoint, config.other_endpoints),
     );
     close_order.prepare(PREPARATION).await;
     Runtime::new(service_fn(|event| trigger::answer(&close_order, event)))

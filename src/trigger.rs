@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::FutureExt;
 use lambda_runtime::{Context, LambdaEvent, LambdaInvocation};
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -53,23 +53,14 @@ struct Shape<'a> {
     #[serde(borrow, rename = "requestContext")]
     request_context: Option<&'a RawValue>,
     #[serde(borrow, rename = "Records")]
-    records: Option<Records<'a>>,
-}
-
-/// SQS's records, or those of a service that sends no orders.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Records<'a> {
-    #[serde(borrow)]
-    Sqs(Vec<sqs::Record<'a>>),
-    Other(IgnoredAny),
+    records: Option<&'a RawValue>,
 }
 
 /// Lets only JSON through to [`answer`]: what is none is answered as `null` is, where the runtime would raise its own
 /// error, with a Rust type's path in it. Lambda itself lets nothing else in; emulators do.
 #[must_use]
 pub fn json_only(mut invocation: LambdaInvocation) -> LambdaInvocation {
-    if serde_json::from_slice::<IgnoredAny>(&invocation.body).is_err() {
+    if serde_json::from_slice::<&RawValue>(&invocation.body).is_err() {
         invocation.body = "null".into();
     }
     invocation
@@ -89,15 +80,14 @@ pub async fn answer(close_order: &CloseOrder, event: LambdaEvent<Box<RawValue>>)
 
 async fn dispatch(close_order: &CloseOrder, event: &str, invocation: Invocation<'_>) -> Result<Answer, Fault> {
     // A derived struct can be read from a list too, which no event is.
-    let shape = event.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(event));
-    match shape.unwrap_or_else(|| Ok(Shape::default())) {
-        Ok(Shape { request_context: Some(_), .. }) => {
-            Ok(Answer::Http(http::answer(close_order, event, invocation).await))
-        }
-        Ok(Shape { records: Some(Records::Sqs(records)), .. }) => {
-            Ok(Answer::Sqs(sqs::answer(close_order, &records, invocation).await))
-        }
-        _ => direct::answer(close_order, event, invocation).await.map(Answer::Direct),
+    let shape = event.trim_ascii_start().starts_with('{').then(|| serde_json::from_str::<Shape<'_>>(event));
+    let shape = shape.and_then(Result::ok).unwrap_or_default();
+    if shape.request_context.is_some() {
+        return Ok(Answer::Http(http::answer(close_order, event, invocation).await));
+    }
+    match shape.records.and_then(sqs::Batch::parse) {
+        Some(batch) => sqs::answer(close_order, &batch, invocation).await.map(Answer::Sqs),
+        None => direct::answer(close_order, event, invocation).await.map(Answer::Direct),
     }
 }
 

@@ -17,6 +17,7 @@ pub use reply::{Disbelief, Reply, Verdict};
 pub use xml::{MAX_BYTES, NotFlat};
 
 use crate::{http_client, merchant::Merchant, order::Order};
+use sign::Sign;
 
 /// Longest Request-ID that goes into the log, in characters: it is whoever answered's word, not WeChat Pay's.
 const MAX_REQUEST_ID: usize = 128;
@@ -56,6 +57,10 @@ impl<'a> CloseRequest<'a> {
     /// The signed document.
     #[must_use]
     pub fn to_xml(&self) -> String {
+        self.signed().0
+    }
+
+    fn signed(&self) -> (String, Sign) {
         // In the byte order of their names, as the sign needs them; those that aren't sent are empty.
         let fields = [
             ("appid", self.merchant.appid()),
@@ -68,7 +73,7 @@ impl<'a> CloseRequest<'a> {
         ];
         let sent = fields.into_iter().filter(|(_, value)| !value.is_empty());
         let sign = self.merchant.sign(sent.clone());
-        xml::write(sent.chain([("sign", sign.as_str())]))
+        (xml::write(sent.chain([("sign", sign.as_str())])), sign)
     }
 }
 
@@ -112,11 +117,12 @@ impl WechatPay {
         Self { http, timeout }
     }
 
-    /// Sends a signed document once.
+    /// Sends a request once.
     ///
     /// # Errors
     /// [`Unreached`] when no whole answer came back.
-    pub async fn send(&self, endpoint: &Endpoint, document: String) -> Result<Answer, Unreached> {
+    pub async fn send(&self, endpoint: &Endpoint, request: &CloseRequest<'_>) -> Result<Answer, Unreached> {
+        let (document, sign) = request.signed();
         let request = self
             .http
             .post(endpoint.close_order_url().clone())
@@ -125,15 +131,17 @@ impl WechatPay {
             .body(document);
         let response = request.send().await.map_err(|error| Unreached::from(&error))?;
         let status = response.status().as_u16();
-        let request_id = request_id(response.headers());
+        let request_id = request_id(response.headers(), &sign);
         let body = http_client::read_at_most(xml::MAX_BYTES, response).await.map_err(|e| Unreached::from(&e))?;
         Ok(Answer { status, body, request_id })
     }
 }
 
-fn request_id(headers: &HeaderMap) -> Option<String> {
+/// The `Request-ID`, unless it is none: it goes into the log, where nobody may echo the sign.
+fn request_id(headers: &HeaderMap, sign: &Sign) -> Option<String> {
     let value = headers.get("request-id")?.to_str().ok()?;
-    (value.len() <= MAX_REQUEST_ID).then(|| value.to_owned())
+    let is_plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    (is_plain && value.len() <= MAX_REQUEST_ID && !value.contains(sign.as_str())).then(|| value.to_owned())
 }
 
 impl From<&reqwest::Error> for Unreached {
@@ -142,6 +150,27 @@ impl From<&reqwest::Error> for Unreached {
             _ if error.is_timeout() => Self::Timeout,
             _ if error.is_connect() => Self::NoConnection,
             _ => Self::ConnectionLost,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::{sign::SignType, *};
+
+    #[test]
+    fn a_request_id_that_is_none_does_not_reach_the_log() {
+        let sign = SignType::Md5.sign(&SecretString::from("k"), [("a", "1")].into_iter());
+        let read = |value: &str| {
+            let headers = HeaderMap::from_iter([("request-id".parse().unwrap(), value.parse().unwrap())]);
+            request_id(&headers, &sign)
+        };
+        assert_eq!(read("08F78BB5AF0610D302-0").as_deref(), Some("08F78BB5AF0610D302-0"));
+        let echo = format!("X-{}", sign.as_str());
+        for wrong in [&echo, "<sign>", "a b", &"x".repeat(MAX_REQUEST_ID + 1)] {
+            assert_eq!(read(wrong), None, "{wrong}");
         }
     }
 }

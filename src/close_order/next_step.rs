@@ -1,12 +1,14 @@
 //! What happened to a try → what comes next.
 
 /// How often one order is sent at most, whatever happens.
-const MAX_TRIES: u32 = 3;
+pub(super) const MAX_TRIES: u32 = 3;
 
 /// What one try came to, as far as the next step depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Happened {
-    /// No connection, a lost one, a timeout, HTTP 5xx, or a body that is no reply.
+    /// No connection: nothing was sent.
+    NoConnection,
+    /// A lost connection, a timeout, HTTP 5xx, or a body that is no reply.
     NoReply,
     /// `err_code` SYSTEMERROR: WeChat Pay asks for another call.
     SystemError,
@@ -24,16 +26,17 @@ pub(super) enum NextStep {
     Answer,
     /// A pause, then the next endpoint.
     NextEndpoint,
-    /// The secret is read anew; if it changed, the same endpoint once more, else the caller gets what there is.
+    /// The secret is read anew; if it changed, and a try is left, the same endpoint once more, else the caller gets what
+    /// there is.
     NewSecret,
 }
 
 /// The decision after `tries` tries, this one included.
 pub(super) fn next_step(happened: Happened, tries: u32) -> NextStep {
     match happened {
-        _ if tries >= MAX_TRIES => NextStep::Answer,
-        Happened::NoReply | Happened::SystemError => NextStep::NextEndpoint,
         Happened::SignTrouble => NextStep::NewSecret,
+        _ if tries >= MAX_TRIES => NextStep::Answer,
+        Happened::NoConnection | Happened::NoReply | Happened::SystemError => NextStep::NextEndpoint,
         Happened::Final => NextStep::Answer,
     }
 }
@@ -41,7 +44,7 @@ pub(super) fn next_step(happened: Happened, tries: u32) -> NextStep {
 #[cfg(test)]
 mod tests {
     use super::{
-        Happened::{Final, NoReply, SignTrouble, SystemError},
+        Happened::{Final, NoConnection, NoReply, SignTrouble, SystemError},
         NextStep::{Answer, NewSecret, NextEndpoint},
         *,
     };
@@ -49,9 +52,10 @@ mod tests {
     #[test]
     fn what_happened_decides_what_comes_next() {
         for (happened, after_one, after_two, after_three) in [
+            (NoConnection, NextEndpoint, NextEndpoint, Answer),
             (NoReply, NextEndpoint, NextEndpoint, Answer),
             (SystemError, NextEndpoint, NextEndpoint, Answer),
-            (SignTrouble, NewSecret, NewSecret, Answer),
+            (SignTrouble, NewSecret, NewSecret, NewSecret),
             (Final, Answer, Answer, Answer),
         ] {
             assert_eq!(next_step(happened, 1), after_one, "{happened:?}");

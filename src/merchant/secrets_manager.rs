@@ -41,8 +41,10 @@ pub fn secrets_manager(http: reqwest::Client, get: impl Fn(&str) -> Option<Strin
         .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))
         .region(get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).map(Region::new));
     config.set_endpoint_url(get("AWS_ENDPOINT_URL_SECRETS_MANAGER").or_else(|| get("AWS_ENDPOINT_URL")));
-    if let (Some(id), Some(secret)) = (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY")) {
-        let token = get("AWS_SESSION_TOKEN");
+    // What can't stand in a header is no credential; the SDK would panic over it.
+    let credential = |name: &str| get(name).filter(|value| value.bytes().all(|b| b.is_ascii_graphic()));
+    if let (Some(id), Some(secret)) = (credential("AWS_ACCESS_KEY_ID"), credential("AWS_SECRET_ACCESS_KEY")) {
+        let token = credential("AWS_SESSION_TOKEN");
         config = config.credentials_provider(Credentials::new(id, secret, token, None, "environment"));
     }
     Client::from_conf(config.build())

@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Invalid, NonceStr, Order, OutTradeNo, Problem, SubAppid, SubMchId, TimeStart};
 
@@ -67,8 +67,9 @@ enum Given {
 }
 
 impl Given {
-    fn take(&mut self, value: Value) {
-        let value = if let Value::String(text) = value { Self::Text(text) } else { Self::NotText };
+    /// Takes one value; raw, so that a number no type holds is refused by its field's name too.
+    fn take(&mut self, value: &RawValue) {
+        let value = serde_json::from_str(value.get()).map_or(Self::NotText, Self::Text);
         match (&*self, &value) {
             (Self::Absent, _) => *self = value,
             (Self::Text(one), Self::Text(other)) if one == other => {}
@@ -121,7 +122,7 @@ impl<'de> Visitor<'de> for FoundVisitor {
                     continue;
                 }
             };
-            given.take(map.next_value()?);
+            given.take(map.next_value::<&RawValue>()?);
         }
         Ok(found)
     }
@@ -146,7 +147,7 @@ enum Key {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -260,6 +261,15 @@ mod tests {
         text.pop();
         let deep = format!("{text},\"deep\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(parse(&deep), parse(&order().to_string()));
+    }
+
+    #[test]
+    fn a_value_that_no_type_holds_is_refused_by_name_too() {
+        for wrong in ["1e999", "\"\\ud800\"", &format!("{}{}", "[".repeat(500), "]".repeat(500))] {
+            let event = format!(r#"{{"sub_mch_id":"1","out_trade_no":{wrong}}}"#);
+            let invalid = parse(&event).unwrap_err();
+            assert_eq!((invalid.field, invalid.problem), ("out_trade_no", Problem::NotAString), "{wrong}");
+        }
     }
 
     #[test]

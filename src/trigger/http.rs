@@ -1,8 +1,8 @@
 //! HTTP: API Gateway REST (payload 1.0), HTTP API and Function URL (2.0), and an ALB. The body is the order.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::Value;
+use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny, ser::SerializeMap};
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     close_order::{CloseOrder, Invocation},
@@ -30,36 +30,81 @@ enum Form {
     Version2,
 }
 
+/// What is looked at of a proxied request; all else is skipped, whatever it holds.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Proxied<'a> {
+    #[serde(borrow)]
+    version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    http_method: Option<&'a RawValue>,
+    #[serde(borrow)]
+    request_context: Option<&'a RawValue>,
+    headers: Option<IgnoredAny>,
+    multi_value_headers: Option<IgnoredAny>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+    #[serde(borrow)]
+    is_base64_encoded: Option<&'a RawValue>,
+}
+
+/// The `requestContext` of payload 2.0.
+#[derive(Deserialize)]
+struct Context<'a> {
+    #[serde(borrow)]
+    http: ContextHttp<'a>,
+}
+
+#[derive(Deserialize)]
+struct ContextHttp<'a> {
+    #[serde(borrow)]
+    method: &'a RawValue,
+}
+
 pub(super) async fn answer(close_order: &CloseOrder, event: &str, invocation: Invocation<'_>) -> Answer {
-    let event: Value = serde_json::from_str(event).unwrap_or_default();
-    let is_there = |name| event.get(name).is_some_and(|value| !value.is_null());
-    let form = match event.get("version") {
-        Some(version) if version == "2.0" => Form::Version2,
-        _ if is_there("multiValueHeaders") && !is_there("headers") => Form::MultiValue,
-        _ => Form::Plain,
-    };
-    // Emulators of payload 2.0 leave a stray `httpMethod` at the top.
-    let method = event.pointer(if form == Form::Version2 { "/requestContext/http/method" } else { "/httpMethod" });
-    let result = if method.is_some_and(|method| method == "POST") {
-        close_order.close(body(&event).and_then(|body| Order::from_json(&body, BODY)), invocation).await
+    let request: Proxied<'_> = serde_json::from_str(event).unwrap_or_default();
+    let result = if request.is_post() {
+        let order = request.body().and_then(|body| Order::from_json(&body, BODY));
+        close_order.close(order, invocation).await
     } else {
         Err(Fault::BadInput(Invalid::new("httpMethod", Problem::NotPost)))
     };
-    Answer { form, result }
+    Answer { form: request.form(), result }
 }
 
 /// What a refusal of the whole body calls it.
 pub(super) const BODY: &str = "body";
 
-fn body(event: &Value) -> Result<String, Invalid> {
-    match (event.get("body"), event.get("isBase64Encoded")) {
-        (Some(Value::String(body)), Some(Value::Bool(true))) => STANDARD
-            .decode(body)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .ok_or(Invalid::new(BODY, Problem::NotBase64)),
-        (Some(Value::String(body)), _) => Ok(body.clone()),
-        _ => Err(Invalid::new(BODY, Problem::NotAnObject)),
+impl Proxied<'_> {
+    fn form(&self) -> Form {
+        if self.version.is_some_and(|version| version.get() == "\"2.0\"") {
+            Form::Version2
+        } else if self.multi_value_headers.is_some() && self.headers.is_none() {
+            Form::MultiValue
+        } else {
+            Form::Plain
+        }
+    }
+
+    fn is_post(&self) -> bool {
+        // Emulators of payload 2.0 leave a stray `httpMethod` at the top.
+        let method = if self.form() == Form::Version2 {
+            let context = self.request_context.and_then(|raw| serde_json::from_str::<Context<'_>>(raw.get()).ok());
+            context.map(|context| context.http.method)
+        } else {
+            self.http_method
+        };
+        method.is_some_and(|method| method.get() == "\"POST\"")
+    }
+
+    fn body(&self) -> Result<String, Invalid> {
+        let body = self.body.ok_or(Invalid::new(BODY, Problem::NotAnObject))?;
+        let body = serde_json::from_str::<String>(body.get()).map_err(|_| Invalid::new(BODY, Problem::NotAnObject))?;
+        if self.is_base64_encoded.is_none_or(|is_encoded| is_encoded.get() != "true") {
+            return Ok(body);
+        }
+        let decoded = STANDARD.decode(body).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        decoded.ok_or(Invalid::new(BODY, Problem::NotBase64))
     }
 }
 

@@ -77,7 +77,8 @@ fn is_this_machine(url: &Url) -> bool {
 /// The endpoints in order of preference, with a memory of which ones failed lately.
 #[derive(Debug)]
 pub struct Endpoints {
-    endpoints: Vec<Remembered>,
+    preferred: Remembered,
+    others: Vec<Remembered>,
     start: Instant,
 }
 
@@ -91,25 +92,42 @@ struct Remembered {
 impl Endpoints {
     /// None of them has failed yet.
     #[must_use]
-    pub fn new(endpoints: Vec<Endpoint>) -> Self {
+    pub fn new(preferred: Endpoint, others: impl IntoIterator<Item = Endpoint>) -> Self {
         let remember = |endpoint| Remembered { endpoint, second_choice_until: AtomicU64::new(0) };
-        Self { endpoints: endpoints.into_iter().map(remember).collect(), start: Instant::now() }
+        Self {
+            preferred: remember(preferred),
+            others: others.into_iter().map(remember).collect(),
+            start: Instant::now(),
+        }
     }
 
-    /// The endpoints in the order in which one order tries them, round and round: those that did not fail lately
-    /// first, each group in order of preference.
-    pub fn in_turn(&self) -> impl Iterator<Item = &Endpoint> {
+    /// Where an order is sent first: the most preferred endpoint that did not fail lately.
+    #[must_use]
+    pub fn first(&self) -> &Endpoint {
+        self.choose(None)
+    }
+
+    /// Where an order is sent next: another endpoint that did not fail lately, else the same if it did not fail, else
+    /// another that did.
+    #[must_use]
+    pub fn after(&self, last: &Endpoint) -> &Endpoint {
+        self.choose(Some(last))
+    }
+
+    fn choose(&self, last: Option<&Endpoint>) -> &Endpoint {
         let now = self.now();
-        let failed_lately = |it: &&Remembered| it.second_choice_until.load(Ordering::Relaxed) > now;
-        let mut order: Vec<&Remembered> = self.endpoints.iter().collect();
-        order.sort_by_key(failed_lately);
-        order.into_iter().map(|it| &it.endpoint).collect::<Vec<_>>().into_iter().cycle()
+        let rank = |it: &&Remembered| {
+            (it.second_choice_until.load(Ordering::Relaxed) > now, last.is_some_and(|last| it.endpoint == *last))
+        };
+        let all = std::iter::once(&self.preferred).chain(&self.others);
+        &all.min_by_key(rank).unwrap_or(&self.preferred).endpoint
     }
 
     /// Remembers that an endpoint failed.
     pub fn failed(&self, endpoint: &Endpoint) {
         let until = self.now() + u64::try_from(SECOND_CHOICE.as_millis()).unwrap_or(u64::MAX);
-        for it in self.endpoints.iter().filter(|it| it.endpoint == *endpoint) {
+        let all = std::iter::once(&self.preferred).chain(&self.others);
+        for it in all.filter(|it| it.endpoint == *endpoint) {
             it.second_choice_until.store(until, Ordering::Relaxed);
         }
     }
@@ -156,37 +174,46 @@ mod tests {
     }
 
     fn endpoints(hosts: &[&str]) -> Endpoints {
-        Endpoints::new(hosts.iter().map(|host| Endpoint::parse(&format!("https://{host}")).unwrap()).collect())
+        let mut endpoints = hosts.iter().map(|host| Endpoint::parse(&format!("https://{host}")).unwrap());
+        Endpoints::new(endpoints.next().unwrap(), endpoints)
     }
 
-    fn three_turns(endpoints: &Endpoints) -> Vec<String> {
-        endpoints.in_turn().take(3).map(ToString::to_string).collect()
+    /// Three turns of an order whose every try fails, or none.
+    fn three_turns(endpoints: &Endpoints, fail: bool) -> Vec<String> {
+        let mut endpoint = endpoints.first();
+        let mut turns = Vec::new();
+        for _ in 0..3 {
+            turns.push(endpoint.to_string());
+            if fail {
+                endpoints.failed(endpoint);
+            }
+            endpoint = endpoints.after(endpoint);
+        }
+        turns
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_endpoint_that_failed_is_second_choice_for_three_minutes() {
         let endpoints = endpoints(&["a", "b"]);
-        assert_eq!(three_turns(&endpoints), ["https://a", "https://b", "https://a"]);
-        let first = endpoints.in_turn().next().unwrap().clone();
-        endpoints.failed(&first);
-        assert_eq!(three_turns(&endpoints), ["https://b", "https://a", "https://b"]);
+        assert_eq!(three_turns(&endpoints, false), ["https://a", "https://b", "https://a"]);
+        endpoints.failed(endpoints.first());
+        assert_eq!(endpoints.first().to_string(), "https://b");
+        assert_eq!(three_turns(&endpoints, false), ["https://b"; 3], "the one that answers is asked again");
         tokio::time::advance(SECOND_CHOICE.saturating_sub(Duration::from_millis(1))).await;
-        assert_eq!(three_turns(&endpoints), ["https://b", "https://a", "https://b"]);
+        assert_eq!(endpoints.first().to_string(), "https://b");
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(three_turns(&endpoints), ["https://a", "https://b", "https://a"]);
+        assert_eq!(endpoints.first().to_string(), "https://a");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_all_have_failed_the_preferred_one_is_asked_first() {
+    async fn when_all_fail_they_are_asked_in_turn_and_the_preferred_one_first() {
         let endpoints = endpoints(&["a", "b"]);
-        for endpoint in endpoints.in_turn().take(2) {
-            endpoints.failed(endpoint);
-        }
-        assert_eq!(three_turns(&endpoints), ["https://a", "https://b", "https://a"]);
+        assert_eq!(three_turns(&endpoints, true), ["https://a", "https://b", "https://a"]);
+        assert_eq!(three_turns(&endpoints, true), ["https://a", "https://b", "https://a"]);
     }
 
     #[test]
     fn a_single_endpoint_takes_every_turn() {
-        assert_eq!(three_turns(&endpoints(&["a"])), ["https://a", "https://a", "https://a"]);
+        assert_eq!(three_turns(&endpoints(&["a"]), true), ["https://a"; 3]);
     }
 }

@@ -25,6 +25,8 @@ async fn a_wrong_value_stops_the_start_with_one_line_that_names_the_variable() {
         ("SECRET_CACHE_TTL_SECONDS", "5m"),
         ("SSL_CERT_FILE", "/nonexistent.pem"),
         ("SSL_CERT_FILE", "/dev/null"),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "not a url"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "big"),
         ("AWS_LAMBDA_LOG_FORMAT", "XML"),
         ("AWS_LAMBDA_LOG_LEVEL", "LOUD"),
     ] {

@@ -251,3 +251,21 @@ async fn a_fault_is_logged_once() {
     assert_eq!(logs.lines().count(), 1, "{logs}");
     assert!(logs.contains("\"level\":\"ERROR\"") && logs.contains("HTTP status 500"), "{logs}");
 }
+
+#[tokio::test]
+async fn a_system_error_is_not_forgotten_over_an_endpoint_that_is_down() {
+    let mut world = world().await;
+    world.sandbox.gateway.endpoints()[0].go_down().await;
+    world.sandbox.gateway.fault_on_order(ORDER, Times::Always, Fault::Error("SYSTEMERROR"));
+    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["err_code"], "SYSTEMERROR");
+    assert_eq!(asked(&world), [1, 1], "the one that answers is asked again");
+}
+
+#[tokio::test]
+async fn an_order_too_young_is_refused_however_little_time_is_left() {
+    let mut world = world().await;
+    let mut event = order(ORDER);
+    event["time_start"] = json!(beijing_time(-10));
+    let invocation = world.function.invoke_within(&event, ms(200)).await;
+    assert_eq!(invocation.json()["errCode"], -501_007, "{invocation:?}");
+}

@@ -189,3 +189,19 @@ async fn an_emulators_stray_fields_do_not_matter() {
     let answer = world.function.invoke(&event).await.json();
     assert_form("api-gateway-http", &answer, 200, &json!({}));
 }
+
+#[tokio::test]
+async fn what_is_not_looked_at_may_hold_anything() {
+    let mut world = world().await;
+    for caller in CALLERS {
+        world.sandbox.gateway.put_order(ORDER, TradeState::NotPay);
+        let mut event = event(caller);
+        event["headers"]["odd"] = json!("ODD");
+        event["requestContext"]["deep"] = json!("DEEP");
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        let text = event.to_string().replace("ODD", "\\ud800").replace("\"DEEP\"", &deep);
+        let deadline = sandbox::runtime::Deadline::After(ms(10_000));
+        let answer = world.function.invoke_text(text, deadline).await.json();
+        assert_form(caller, &answer, 200, &json!({}));
+    }
+}

@@ -51,6 +51,7 @@ async fn a_reply_that_proves_itself_is_believed_however_it_is_written() {
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{plain}\n"),
         document().replace("</xml>", "<sub_appid></sub_appid><device_info/><attach><![CDATA[]]></attach></xml>"),
         xml(&signed(with("future_field", "x"), KEY, "MD5")),
+        xml(&signed(with("sub_appid", "wxofthesuborder"), KEY, "MD5")),
         xml(&signed(with("return_msg", "x".repeat(60_000).as_str()), KEY, "MD5")),
     ] {
         world.sandbox.gateway.fault_on_next_calls(Times::Next(1), Fault::Body(body.clone().into_bytes()));
@@ -89,7 +90,6 @@ async fn what_does_not_prove_itself_is_not_believed() {
         ("another appid", xml(&signed(with("appid", "wx1"), KEY, "MD5"))),
         ("another mch_id", xml(&signed(with("mch_id", "1"), KEY, "MD5"))),
         ("another sub_mch_id", xml(&signed(with("sub_mch_id", "1"), KEY, "MD5"))),
-        ("a sub_appid that was not sent", xml(&signed(with("sub_appid", "wx1"), KEY, "MD5"))),
         ("no appid", xml(&signed(with("appid", ""), KEY, "MD5"))),
         ("no mch_id", xml(&signed(with("mch_id", ""), KEY, "MD5"))),
         ("no sub_mch_id", xml(&signed(with("sub_mch_id", ""), KEY, "MD5"))),

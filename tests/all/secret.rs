@@ -213,5 +213,54 @@ async fn a_hanging_secrets_manager_does_not_outlast_the_invocation() {
     sandbox.secrets.set_failure(Some(Failure::Hang));
     let mut function = function(&sandbox).start().await.unwrap();
     let invocation = function.invoke_within(&order(ORDER), Duration::from_secs(1)).await;
-    assert_eq!(invocation.error_type().as_deref(), Some("DeadlineExceeded"), "{invocation:?}");
+    assert_eq!(invocation.error_type().as_deref(), Some("CredentialsUnavailable"), "{invocation:?}");
+    assert!(sandbox.gateway.received().is_empty(), "and so nothing was sent");
+}
+
+#[tokio::test]
+async fn while_secrets_manager_hangs_short_invocations_go_on_with_the_kept_secret() {
+    let mut world = with_ttl("1").await;
+    world.sandbox.secrets.set_failure(Some(Failure::Hang));
+    for number in ["1", "2", "3"] {
+        tokio::time::sleep(ms(1100)).await;
+        let invocation = world.function.invoke_within(&order(number), Duration::from_secs(3)).await;
+        assert_eq!(invocation.json()["resultCode"], "SUCCESS", "{invocation:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_in_hand_is_not_lost_while_the_secret_is_read_anew() {
+    let mut world = world().await;
+    world.sandbox.secrets.set_failure(Some(Failure::Hang));
+    world.sandbox.gateway.fault_on_order(ORDER, Times::Always, Fault::Error("SIGNERROR"));
+    let invocation = world.function.invoke_within(&order(ORDER), Duration::from_secs(3)).await;
+    assert_eq!(invocation.json()["err_code"], "SIGNERROR", "{invocation:?}");
+}
+
+#[tokio::test]
+async fn one_order_that_has_the_secret_read_anew_does_not_hold_up_the_others() {
+    let mut world = world().await;
+    world.sandbox.secrets.set_failure(Some(Failure::Hang));
+    world.sandbox.gateway.fault_on_order("0", Times::Always, Fault::Error("SIGNERROR"));
+    let template = crate::support::event("sqs")["Records"][0].clone();
+    let records = (0..30).map(|number| {
+        let mut record = template.clone();
+        record["body"] = json!(order(&number.to_string()).to_string());
+        record["messageId"] = json!(number.to_string());
+        record
+    });
+    let event = json!({"Records": records.collect::<Vec<_>>()});
+    let answer = world.function.invoke_within(&event, Duration::from_secs(3)).await.json();
+    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "0"}]}));
+}
+
+#[tokio::test]
+async fn a_sign_that_is_refused_at_the_last_try_has_the_secret_read_for_the_next_order() {
+    let mut world = world().await;
+    world.sandbox.gateway.fault_on_order("1", Times::Next(2), Fault::Status(500));
+    rotate(&world);
+    assert_eq!(world.function.invoke(&order("1")).await.json()["returnMsg"], "签名错误");
+    assert_eq!((world.sandbox.gateway.received().len(), world.sandbox.secrets.reads()), (3, 2));
+    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["resultCode"], "SUCCESS");
+    assert_eq!(world.sandbox.gateway.received().len(), 4, "with the new key at once");
 }

@@ -158,3 +158,16 @@ async fn records_of_another_service_are_bad_input() {
     let reply = world.function.invoke(&event).await.json();
     assert_eq!(reply["errCode"], -501_007, "{reply}");
 }
+
+#[tokio::test]
+async fn a_record_that_cant_be_read_does_not_make_the_others_done() {
+    let mut world = world().await;
+    let good = event("sqs")["Records"][0].clone();
+    let with_id = json!({"messageId": "odd", "eventSource": "aws:sqs", "body": 1});
+    let answer = world.function.invoke(&json!({"Records": [good, with_id]})).await.json();
+    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "odd"}]}));
+    for odd in [json!({"eventSource": "aws:sqs", "body": "{}"}), json!({"messageId": null}), json!(1), json!(null)] {
+        let invocation = world.function.invoke(&json!({"Records": [good, odd]})).await;
+        assert!(invocation.error_type().is_some(), "the whole batch comes back: {odd} {invocation:?}");
+    }
+}

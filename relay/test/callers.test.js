@@ -1,0 +1,94 @@
+/**
+ * Code written for CloudPay runs unchanged but for the one require: every file of callers/, and the README's example,
+ * returns with the relay what it returns with the real wx-server-sdk.
+ */
+'use strict'
+
+const assert = require('node:assert')
+const fs = require('node:fs')
+const Module = require('node:module')
+const path = require('node:path')
+const { before, test } = require('node:test')
+const { SUB_MCH_ID, gateway, order, realFunction, wechatCloud } = require('./stand_ins')
+
+const RELAY = path.resolve(__dirname, '../close-order')
+const REQUIRED = /require\((['"])(?:wx-server-sdk|\.\/close-order)\1\)/
+
+let wechatPay
+before(async () => {
+  wechatPay = await gateway()
+  await wechatCloud(order => wechatPay.replies[order.out_trade_no])
+})
+
+/** The module in this source, with another module for its one require. */
+function load (source, name, required) {
+  assert.strictEqual(source.split(REQUIRED).length, 3, `${name} has one require`)
+  const loaded = new Module(name, module)
+  loaded.paths = module.paths
+  loaded._compile(source.replace(REQUIRED, `require(${JSON.stringify(required)})`), name)
+  return loaded.exports
+}
+
+/** That one has whatever the other has. */
+function holds (actual, expected, at) {
+  if (Object(expected) !== expected) return assert.strictEqual(actual, expected, at)
+  for (const key of Object.keys(expected)) holds(actual[key], expected[key], `${at}.${key}`)
+}
+
+const sources = fs.readdirSync(path.join(__dirname, 'callers')).map(name =>
+  [name, fs.readFileSync(path.join(__dirname, 'callers', name), 'utf8')])
+const readme = fs.readFileSync(path.resolve(__dirname, '../README.md'), 'utf8')
+const [, example] = /```js\n(.*?)```/s.exec(readme)
+
+assert.ok(sources.length >= 10)
+
+for (const [name, source] of [...sources, ['README.md', example]]) {
+  test(`${name} does with the relay what it does with wx-server-sdk`, async () => {
+    for (const word of ['RELAY', 'ORDERPAID', 'ORDERCLOSED', 'FAIL']) {
+      realFunction() // sets the environment
+      const orderNo = order(word)
+      if (word === 'FAIL') wechatPay.says(orderNo, () => ({ return_code: 'FAIL', return_msg: 'appid不存在' }))
+      const event = {
+        action: 'close',
+        mchId: SUB_MCH_ID,
+        orderNo,
+        sub_mch_id: SUB_MCH_ID,
+        out_trade_no: orderNo,
+        userInfo: { appId: 'wx8888888888888888', openId: 'o1' },
+        tcbContext: {}
+      }
+      const ours = await load(source, name, RELAY).main({ ...event }, {})
+      assert.ok(wechatPay.replies[orderNo], 'WeChat Pay was asked')
+      const theirs = await load(source, name, 'wx-server-sdk').main({ ...event }, {})
+      holds(ours, theirs, `${name} ${word}`)
+    }
+  })
+}
+
+test('the README installs what is tested', () => {
+  const { dependencies } = require('../package.json')
+  const named = [...readme.matchAll(/"@aws-sdk\/client-lambda": "([^"]+)"/g)].map(([, version]) => version)
+  assert.deepStrictEqual(named, [dependencies['@aws-sdk/client-lambda'], dependencies['@aws-sdk/client-lambda']])
+})
+
+test('the rest of wx-server-sdk is wx-server-sdk', () => {
+  const sdk = require('wx-server-sdk')
+  const cloud = realFunction()
+  for (const name of Object.keys(sdk).filter(name => name !== 'cloudPay')) {
+    assert.ok(name in cloud)
+    assert.strictEqual(cloud[name], sdk[name], name)
+  }
+  assert.strictEqual(cloud.closeOrder, cloud.cloudPay.closeOrder)
+})
+
+test('CloudPay\'s other calls go to CloudPay', async () => {
+  const cloud = realFunction()
+  cloud.init()
+  wechatPay.replies.query = { return_code: 'SUCCESS', trade_state: 'NOTPAY' }
+  for (const cloudPay of [cloud.cloudPay, cloud.cloudPay({ appid: 'wx8888888888888888' })]) {
+    const reply = await cloudPay.queryOrder({ outTradeNo: 'query' })
+    assert.strictEqual(reply.tradeState, 'NOTPAY')
+    assert.strictEqual(reply.errMsg, 'cloudPay.queryOrder:ok')
+    assert.strictEqual(cloudPay.closeOrder, cloud.closeOrder)
+  }
+})

@@ -1,0 +1,109 @@
+/** The relay's real Lambda client in front of the real function, which runs in emulators and closes in the sandbox. */
+'use strict'
+
+const assert = require('node:assert')
+const { before, test } = require('node:test')
+const { SUB_MCH_ID, gateway, given, order, realFunction, relay } = require('./stand_ins')
+
+let wechatPay
+before(async () => { wechatPay = await gateway() })
+
+test('an order is closed, and the reply has every field in both spellings', async () => {
+  const outTradeNo = order()
+  const reply = await realFunction().cloudPay.closeOrder({ sub_mch_id: SUB_MCH_ID, out_trade_no: outTradeNo })
+  assert.strictEqual(reply.returnCode, 'SUCCESS')
+  assert.strictEqual(reply.resultCode, 'SUCCESS')
+  assert.strictEqual(reply.result_code, 'SUCCESS')
+  assert.strictEqual(reply.errCode, 0)
+  assert.strictEqual(reply.errMsg, 'cloudPay.closeOrder:ok')
+  assert.strictEqual(wechatPay.requests[outTradeNo].sub_mch_id, SUB_MCH_ID)
+  assert.match(wechatPay.requests[outTradeNo].nonce_str, /^.{32}$/)
+})
+
+for (const [word, description] of [['ORDERPAID', '订单已支付'], ['ORDERCLOSED', '订单已关闭'], ['USERPAYING', /支付中/]]) {
+  test(`${word} is a result, not an error`, async () => {
+    const reply = await realFunction().cloudPay.closeOrder({ subMchId: SUB_MCH_ID, outTradeNo: order(word) })
+    assert.strictEqual(reply.returnCode, 'SUCCESS')
+    assert.strictEqual(reply.resultCode, 'FAIL')
+    assert.strictEqual(reply.err_code, word)
+    assert.match(reply.errCodeDes, new RegExp(description))
+    assert.strictEqual(reply.errCode, 0)
+  })
+}
+
+test('every mixture of spellings reaches the function, and nothing that is not the order', async () => {
+  const outTradeNo = order()
+  const params = {
+    SubMchId: SUB_MCH_ID,
+    sub_mch_id: SUB_MCH_ID,
+    out_tradeNo: outTradeNo,
+    nonceStr: 'abc',
+    subAppid: 'wx8888888888888888',
+    body: 'not an event of API Gateway',
+    requestContext: {},
+    Records: [],
+    userInfo: { openId: 'o-secret' },
+    success () {},
+    sign: undefined
+  }
+  const asGiven = { ...params }
+  const reply = await realFunction().cloudPay.closeOrder(params)
+  assert.strictEqual(reply.resultCode, 'SUCCESS')
+  assert.strictEqual(wechatPay.requests[outTradeNo].nonce_str, 'abc')
+  assert.strictEqual(wechatPay.requests[outTradeNo].sub_appid, 'wx8888888888888888')
+  assert.deepStrictEqual(params, asGiven, "the caller's object is left as it was")
+})
+
+test('a number is closed as it was written, and refused where JavaScript has rounded it', async () => {
+  const outTradeNo = Date.now() * 100
+  const cloud = realFunction()
+  const reply = await cloud.cloudPay.closeOrder({ sub_mch_id: Number(SUB_MCH_ID), out_trade_no: outTradeNo })
+  assert.strictEqual(reply.resultCode, 'SUCCESS')
+  assert.ok(wechatPay.requests[String(outTradeNo)])
+  await assert.rejects(
+    cloud.cloudPay.closeOrder({ sub_mch_id: SUB_MCH_ID, out_trade_no: 1217752501201407033233368018 }), // eslint-disable-line
+    { errCode: -501007, errMsg: /out_trade_no/ }
+  )
+})
+
+test('what the function refuses rejects: nothing was sent, so nobody may take it for closed', async () => {
+  const cloud = realFunction()
+  const refused = {
+    'sub_mch_id is missing': [{ out_trade_no: order() }, /sub_mch_id/],
+    'the spellings differ': [{ sub_mch_id: '1', subMchId: '2', out_trade_no: order() }, /two spellings/],
+    'there is a wrong character': [{ sub_mch_id: SUB_MCH_ID, out_trade_no: 'a b' }, /out_trade_no/],
+    'the order is too young': [{ sub_mch_id: SUB_MCH_ID, out_trade_no: order(), time_start: now() }, /five minutes/],
+    'there are no parameters': [undefined, /sub_mch_id/]
+  }
+  for (const [why, [params, errMsg]] of Object.entries(refused)) {
+    const error = await cloud.cloudPay.closeOrder(params).then(() => assert.fail(why), error => error)
+    assert.ok(error instanceof Error)
+    assert.strictEqual(error.errCode, -501007, why)
+    assert.match(error.errMsg, /^cloudPay\.closeOrder:fail -501007 invalid parameters\. /)
+    assert.match(error.errMsg, errMsg, why)
+    assert.strictEqual(error.message, error.errMsg)
+    assert.strictEqual(error.returnCode, 'FAIL')
+    assert.match(error.returnMsg, /参数格式校验错误|5分钟/)
+  }
+})
+
+test('a fault of the function rejects, with a number of wx-server-sdk', async () => {
+  const cloud = realFunction()
+  const close = word => cloud.cloudPay.closeOrder({ sub_mch_id: SUB_MCH_ID, out_trade_no: order(word) })
+  await assert.rejects(close('FORGED'), { errCode: -601001, errMsg: /:fail -601001 system error\. ReplyInvalid: .*call again/ })
+  await assert.rejects(close('RESET'), { errCode: -501002, errMsg: /:fail -501002 resource server timeout\. GatewayUnreachable: .*call again/ })
+})
+
+test('a function that can\'t read its secret rejects', async () => {
+  // In front of this one is the sandbox's Invoke API, which answers a function error as Lambda does.
+  const cloud = relay({ AWS_ENDPOINT_URL_LAMBDA: given('RELAY_TEST_LAMBDA_WITHOUT_SECRET') })
+  await assert.rejects(
+    cloud.cloudPay.closeOrder({ sub_mch_id: SUB_MCH_ID, out_trade_no: order() }),
+    { errCode: -501001, errMsg: /:fail -501001 resource system error\. CredentialsUnavailable: .*nothing was sent/ }
+  )
+})
+
+/** Beijing's time, as unifiedorder has it. */
+function now () {
+  return new Date(Date.now() + 8 * 3600e3).toISOString().replace(/\D/g, '').slice(0, 14)
+}
