@@ -16,3 +16,4 @@ mod secrecy;
 mod secret;
 mod sqs;
 mod support;
+mod tls;

@@ -157,3 +157,11 @@ async fn an_error_reply_may_leave_out_who_asked_but_not_lie_about_it() {
     let invocation = world.function.invoke(&order(ORDER)).await;
     assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"));
 }
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let mut world = world().await;
+    world.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::Status(307));
+    let invocation = world.function.invoke(&order(ORDER)).await;
+    assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"), "{invocation:?}");
+}
