@@ -83,7 +83,7 @@ impl CloseOrder {
         }
         let in_vain = |_| Fault::CredentialsUnavailable { cause: "Secrets Manager did not answer in time".into() };
         let merchant = timeout_at(deadline, self.merchant.current()).await.map_err(in_vain)??;
-        timeout_at(deadline, self.send_and_believe(order, merchant, record))
+        timeout_at(deadline, self.send_and_believe(order, merchant, deadline, record))
             .await
             .unwrap_or(Err(Fault::DeadlineExceeded))
     }
@@ -92,6 +92,7 @@ impl CloseOrder {
         &self,
         order: &Order,
         mut merchant: Arc<Merchant>,
+        deadline: Instant,
         record: &mut Record<'_>,
     ) -> Result<Reply, Fault> {
         let mut endpoint = self.endpoints.first();
@@ -112,9 +113,9 @@ impl CloseOrder {
                     sleep(pause(record.tries())).await;
                     endpoint = self.endpoints.after(endpoint);
                 }
-                // Also after the last try, for the sake of the next order.
-                NextStep::NewSecret => match self.merchant.changed_since(&merchant).await {
-                    Some(changed) if record.tries() < MAX_TRIES => merchant = changed,
+                // Also after the last try, for the sake of the next order; and bounded here too, where the reply is in hand.
+                NextStep::NewSecret => match timeout_at(deadline, self.merchant.changed_since(&merchant)).await {
+                    Ok(Some(changed)) if record.tries() < MAX_TRIES => merchant = changed,
                     _ => return outcome,
                 },
             }

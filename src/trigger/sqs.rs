@@ -25,7 +25,7 @@ const AT_ONCE: usize = 10;
 pub(super) struct Batch<'a>(Vec<Record<'a>>);
 
 /// One message, as far as it can be read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Record<'a> {
     id: Option<Cow<'a, str>>,
     body: Option<Cow<'a, str>>,
@@ -48,7 +48,7 @@ impl<'a> Batch<'a> {
     /// Takes records for a batch of messages, unless they are those of another service. A record that can't be read is
     /// in the batch too: were the batch no batch, SQS would take its messages for done.
     pub(super) fn parse(records: &'a RawValue) -> Option<Self> {
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Raw<'a> {
             #[serde(borrow)]
@@ -67,10 +67,9 @@ impl<'a> Batch<'a> {
         let is_empty = records.is_empty();
         let mut is_sqs = false;
         let records = records.into_iter().map(|record| {
-            let Some(raw) =
-                record.get().starts_with('{').then(|| serde_json::from_str::<Raw<'a>>(record.get()).ok()).flatten()
-            else {
-                return Record::default();
+            let raw = match record.get() {
+                object if object.starts_with('{') => serde_json::from_str(object).unwrap_or_default(),
+                _ => Raw::default(),
             };
             let source = text(raw.event_source);
             let looks_like_sqs = source.is_none() && raw.other_source.is_none() && raw.message_id.is_some();
