@@ -69,7 +69,12 @@ enum Given {
 impl Given {
     /// Takes one value; raw, so that a number no type holds is refused by its field's name too.
     fn take(&mut self, value: &RawValue) {
-        let value = serde_json::from_str(value.get()).map_or(Self::NotText, Self::Text);
+        let quoted = value.get().strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        let value = match quoted {
+            // Without an escape it means what it says; nearly all do.
+            Some(text) if !text.contains('\\') => Self::Text(text.to_owned()),
+            _ => serde_json::from_str(value.get()).map_or(Self::NotText, Self::Text),
+        };
         match (&*self, &value) {
             (Self::Absent, _) => *self = value,
             (Self::Text(one), Self::Text(other)) if one == other => {}

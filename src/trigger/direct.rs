@@ -2,7 +2,6 @@
 //! Functions. The event is the order, the answer the reply.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::{
     close_order::{CloseOrder, Invocation},
@@ -27,7 +26,7 @@ pub(super) async fn answer(close_order: &CloseOrder, event: &str, invocation: In
 impl Serialize for Answer {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Ok(reply) => RawValue::serialize(reply.json(), serializer),
+            Ok(reply) => reply.serialize(serializer),
             Err(refusal) => refusal.serialize(serializer),
         }
     }

@@ -111,9 +111,10 @@ impl Proxied<'_> {
 impl Serialize for Answer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (status, body) = match &self.result {
-            Ok(reply) => (200, reply.json().get().to_owned()),
-            Err(fault) => (fault.http_status(), serde_json::to_string(fault).map_err(serde::ser::Error::custom)?),
+            Ok(reply) => (200, serde_json::to_string(reply)),
+            Err(fault) => (fault.http_status(), serde_json::to_string(fault)),
         };
+        let body = body.map_err(serde::ser::Error::custom)?;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("statusCode", &status)?;
         match self.form {

@@ -5,20 +5,20 @@
 //! the algorithm that was *requested* (never one that the reply names or whose length fits) and that speaks of the
 //! merchant who asked.
 
+use std::{collections::BTreeSet, fmt};
+
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     CloseRequest,
     xml::{Fields, NotFlat},
 };
 
-/// A reply of WeChat Pay that has proved itself.
-#[derive(Clone, Debug)]
+/// A reply of WeChat Pay that has proved itself. As JSON it is what the caller gets.
+#[derive(Clone)]
 pub struct Reply {
     verdict: Verdict,
-    err_code: Option<String>,
-    json: Box<RawValue>,
+    fields: Fields,
 }
 
 /// What a reply says of the order.
@@ -80,26 +80,26 @@ impl Reply {
     pub fn believe(body: &[u8], request: &CloseRequest<'_>) -> Result<Self, Disbelief> {
         let fields = Fields::parse(body)?;
         match fields.get("return_code") {
-            Some("FAIL") => Self::unsigned(&fields),
-            Some("SUCCESS") => Self::signed(&fields, request),
+            Some("FAIL") => Self::unsigned(fields),
+            Some("SUCCESS") => Self::signed(fields, request),
             _ => Err(Disbelief::NotAReply("its return_code is neither SUCCESS nor FAIL")),
         }
     }
 
     /// A FAIL is unsigned: nobody's word, so nothing in it may speak of the order. WeChat Pay sends `return_msg` with it
     /// and hardly anything else.
-    fn unsigned(fields: &Fields<'_>) -> Result<Self, Disbelief> {
+    fn unsigned(mut fields: Fields) -> Result<Self, Disbelief> {
         let return_msg = fields.get("return_msg").ok_or(Disbelief::NotAReply("it is a FAIL without return_msg"))?;
         let verdict = if return_msg.contains("签名") { Verdict::SignRefused } else { Verdict::Refused };
-        let speaks_of_the_order = |name: &str| {
-            let alias = camel_case(name);
-            matches!(alias.as_deref().unwrap_or(name), "resultCode" | "resultMsg" | "errCode" | "errCodeDes")
-        };
-        let told: Vec<_> = fields.iter().filter(|(name, _)| !speaks_of_the_order(name)).collect();
-        Self::new(verdict, None, &told)
+        let mut alias = String::new();
+        fields.retain(|name| {
+            let name = if camel_case(name, &mut alias) { alias.as_str() } else { name };
+            !matches!(name, "resultCode" | "resultMsg" | "errCode" | "errCodeDes")
+        });
+        Ok(Self { verdict, fields })
     }
 
-    fn signed(fields: &Fields<'_>, request: &CloseRequest<'_>) -> Result<Self, Disbelief> {
+    fn signed(fields: Fields, request: &CloseRequest<'_>) -> Result<Self, Disbelief> {
         let sign = fields.get("sign").ok_or(Disbelief::NotAReply("it is a SUCCESS without a sign"))?;
         if !request.merchant().sign(fields.iter()).matches(sign) {
             return Err(Disbelief::SignMismatch);
@@ -121,8 +121,7 @@ impl Reply {
                 return Err(Disbelief::NotOurs(name));
             }
         }
-        let err_code = fields.get("err_code");
-        let verdict = match err_code {
+        let verdict = match fields.get("err_code") {
             _ if is_success => Verdict::Closed,
             Some("ORDERCLOSED") => Verdict::AlreadyClosed,
             Some("ORDERPAID") => Verdict::Paid,
@@ -131,13 +130,7 @@ impl Reply {
             Some("SIGNERROR") => Verdict::SignRefused,
             _ => Verdict::Refused,
         };
-        Self::new(verdict, err_code, &fields.iter().collect::<Vec<_>>())
-    }
-
-    fn new(verdict: Verdict, err_code: Option<&str>, fields: &[(&str, &str)]) -> Result<Self, Disbelief> {
-        // Strings always serialize; an error here would be a fault of ours, and is no reply either.
-        let json = to_raw_value(&Answer(fields)).map_err(|_| Disbelief::NotAReply("it can't be written as JSON"))?;
-        Ok(Self { verdict, err_code: err_code.map(str::to_owned), json })
+        Ok(Self { verdict, fields })
     }
 
     /// What the reply says of the order.
@@ -149,38 +142,37 @@ impl Reply {
     /// WeChat Pay's own code, such as ORDERPAID, of a signed refusal.
     #[must_use]
     pub fn err_code(&self) -> Option<&str> {
-        self.err_code.as_deref()
-    }
-
-    /// The reply as the caller gets it.
-    #[must_use]
-    pub fn json(&self) -> &RawValue {
-        &self.json
+        self.fields.get("err_code")
     }
 }
 
-/// The fields of a reply under their documented names and, where it differs, under the name that wx-server-sdk gives
-/// them, with the `errCode` and `errMsg` that it adds to every answered call.
-struct Answer<'a>(&'a [(&'a str, &'a str)]);
+/// Without the fields: a sign is one of them.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("verdict", &self.verdict).finish_non_exhaustive()
+    }
+}
 
-impl Serialize for Answer<'_> {
+/// The fields under their documented names and, where it differs, under the name that wx-server-sdk gives them, with the
+/// `errCode` and `errMsg` that it adds to every answered call.
+impl Serialize for Reply {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut aliases = Vec::with_capacity(self.0.len());
+        // An alias has capitals. Where no name has any, as in every reply known, none can be in an alias's way.
+        let names = || self.fields.iter().map(|(name, _)| name.to_owned());
+        let mut used: Option<BTreeSet<String>> = self.fields.has_capitals().then(|| names().collect());
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("errCode", &0)?;
         map.serialize_entry("errMsg", "cloudPay.closeOrder:ok")?;
-        for &(name, value) in self.0 {
+        let mut alias = String::with_capacity(32);
+        for (name, value) in self.fields.iter() {
             let is_documented_in_camel_case = matches!(name, "return_code" | "return_msg");
             if !is_documented_in_camel_case && !is_taken(name) {
                 map.serialize_entry(name, value)?;
             }
-            if let Some(alias) = camel_case(name) {
-                let is_free = !is_taken(&alias)
-                    && !aliases.contains(&alias)
-                    && self.0.binary_search_by_key(&alias.as_str(), |&(other, _)| other).is_err();
+            if camel_case(name, &mut alias) {
+                let is_free = !is_taken(&alias) && used.as_mut().is_none_or(|used| used.insert(alias.clone()));
                 if is_documented_in_camel_case || is_free {
                     map.serialize_entry(&alias, value)?;
-                    aliases.push(alias);
                 }
             }
         }
@@ -193,20 +185,24 @@ fn is_taken(name: &str) -> bool {
     matches!(name, "errCode" | "errMsg" | "returnCode" | "returnMsg")
 }
 
-/// A name as wx-server-sdk hands it to its callers, where that differs: `_[a-z]` becomes the upper-case letter.
-fn camel_case(name: &str) -> Option<String> {
-    let mut alias = String::with_capacity(name.len());
-    let mut letters = name.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letters.peek() {
-            Some(next) if letter == '_' && next.is_ascii_lowercase() => {
-                alias.push(next.to_ascii_uppercase());
-                letters.next();
-            }
-            _ => alias.push(letter),
+/// Makes `alias` the name as wx-server-sdk hands it to its callers, `_[a-z]` become the upper-case letter, and says
+/// whether that differs. A name is ASCII.
+fn camel_case(name: &str, alias: &mut String) -> bool {
+    alias.clear();
+    // An array has it look at each letter; the search for a char is slower among so few.
+    let mut words = name.split(['_']);
+    alias.push_str(words.next().unwrap_or_default());
+    for word in words {
+        let mut letters = word.chars();
+        if let Some(first) = letters.next().filter(char::is_ascii_lowercase) {
+            alias.push(first.to_ascii_uppercase());
+            alias.push_str(letters.as_str());
+        } else {
+            alias.push('_');
+            alias.push_str(word);
         }
     }
-    (alias.len() < name.len()).then_some(alias)
+    alias.len() < name.len()
 }
 
 #[cfg(test)]
@@ -279,7 +275,7 @@ mod tests {
     }
 
     fn json(document: &str) -> Value {
-        serde_json::from_str(believe(document).unwrap().json().get()).unwrap()
+        serde_json::to_value(believe(document).unwrap()).unwrap()
     }
 
     #[test]
@@ -296,6 +292,12 @@ mod tests {
         ] {
             assert_eq!(verdict(&refused(err_code)), Ok(expected), "{err_code}");
         }
+    }
+
+    #[test]
+    fn debug_shows_no_sign() {
+        let reply = believe(&signed(&closed(), SignType::Md5)).unwrap();
+        assert_eq!(format!("{reply:?}"), "Reply { verdict: Closed, .. }");
     }
 
     #[test]
@@ -455,7 +457,7 @@ mod tests {
             ("resultCode", "FAIL"),
         ]);
         let document = signed(&fields, SignType::Md5);
-        let text = believe(&document).unwrap().json().get().to_owned();
+        let text = serde_json::to_string(&believe(&document).unwrap()).unwrap();
         let reply = json(&document);
         assert_eq!(reply["errCode"], 0);
         assert_eq!(reply["errMsg"], "cloudPay.closeOrder:ok");

@@ -47,12 +47,17 @@ impl SignType {
         let parts = [text.as_bytes(), b"key=", key.expose_secret().as_bytes()];
         match self {
             Self::Md5 => {
-                let digest = parts.iter().fold(Md5::new(), Digest::chain_update);
+                let mut digest = Md5::new();
+                for part in parts {
+                    digest.update(part);
+                }
                 Sign::from_digest(&digest.finalize())
             }
             Self::HmacSha256 => match Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()) {
-                Ok(mac) => {
-                    let mac = parts.iter().fold(mac, Mac::chain_update);
+                Ok(mut mac) => {
+                    for part in parts {
+                        mac.update(part);
+                    }
                     Sign::from_digest(&mac.finalize().into_bytes())
                 }
                 // HMAC takes keys of every length; were that to change, the empty sign would match no reply.
@@ -72,12 +77,12 @@ pub struct Sign {
 impl Sign {
     fn from_digest(digest: &[u8]) -> Self {
         const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
+        let digit = |value: u8| DIGITS.get(usize::from(value & 15)).copied().unwrap_or_default();
         let mut hex = [0; MAX_HEX];
-        let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
         let mut length = 0;
-        for (place, digit) in hex.iter_mut().zip(digits) {
-            *place = DIGITS.get(usize::from(digit)).copied().unwrap_or_default();
-            length += 1;
+        for (pair, byte) in hex.as_chunks_mut().0.iter_mut().zip(digest) {
+            *pair = [digit(byte >> 4), digit(*byte)];
+            length += pair.len();
         }
         Self { hex, length }
     }

@@ -3,20 +3,31 @@
 //! Read through events and not into a struct, since the sign covers fields that no struct knows. What is not plainly
 //! one flat `<xml>` document is refused whole: two readers that disagree about a document are how forgeries pass.
 
-use std::borrow::Cow;
-
 use quick_xml::{
     Reader,
-    escape::{escape, resolve_predefined_entity},
-    events::{BytesDecl, BytesStart, Event},
+    escape::{partial_escape, resolve_predefined_entity},
+    events::{BytesDecl, BytesRef, BytesStart, Event},
 };
 
 /// The largest reply that is read: 64 KiB; real ones are below 1 KiB.
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// The fields of a document in the byte order of their names, each name once.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Fields<'a>(Vec<(&'a str, Cow<'a, str>)>);
+/// The fields of a document that aren't empty, in the byte order of their names, each name once.
+#[derive(Clone)]
+pub struct Fields {
+    /// Names and values, one after another: one allocation for all of them.
+    text: String,
+    places: Vec<Place>,
+    has_capitals: bool,
+}
+
+/// Where in the text a field is: its name from `start` to `value`, its value from there to `end`.
+#[derive(Clone, Copy)]
+struct Place {
+    start: usize,
+    value: usize,
+    end: usize,
+}
 
 /// The first rule that a document broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,157 +55,164 @@ pub enum NotFlat {
     Repeated,
 }
 
-impl<'a> Fields<'a> {
+impl Fields {
     /// Reads a document.
     ///
     /// # Errors
     /// [`NotFlat`] says which rule it broke.
-    pub fn parse(document: &'a [u8]) -> Result<Self, NotFlat> {
+    pub fn parse(document: &[u8]) -> Result<Self, NotFlat> {
         if document.len() > MAX_BYTES {
             return Err(NotFlat::TooLarge);
         }
         let document = str::from_utf8(document).map_err(|_| NotFlat::NotUtf8)?;
         let document = document.strip_prefix('\u{feff}').unwrap_or(document);
-        let mut fields = Vec::with_capacity(16);
-        read(document, &mut fields)?;
-        fields.sort_unstable_by_key(|&(name, _)| name);
-        if fields.windows(2).any(|pair| matches!(pair, [(one, _), (other, _)] if one == other)) {
+        let mut fields =
+            Self { text: String::with_capacity(document.len()), places: Vec::with_capacity(16), has_capitals: false };
+        fields.read(document)?;
+        let Self { text, places, .. } = &mut fields;
+        let name = |place: &Place| text.as_bytes().get(place.start..place.value);
+        places.sort_unstable_by(|one, other| name(one).cmp(&name(other)));
+        if places.windows(2).any(|pair| matches!(pair, [one, other] if name(one) == name(other))) {
             return Err(NotFlat::Repeated);
         }
-        Ok(Self(fields))
+        places.retain(|place| place.value < place.end);
+        Ok(fields)
     }
 
-    /// The value of a field that is there and not empty.
+    /// The value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let place = self.0.binary_search_by_key(&name, |&(name, _)| name).ok()?;
-        self.0.get(place).map(|(_, value)| value.as_ref()).filter(|value| !value.is_empty())
+        let is_it = |place: &&Place| place.value - place.start == name.len() && place.name(&self.text) == name;
+        self.places.iter().find(is_it).map(|place| place.value(&self.text))
     }
 
-    /// The fields that aren't empty, in the byte order of their names.
+    /// The fields in the byte order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        self.0.iter().map(|(name, value)| (*name, value.as_ref())).filter(|(_, value)| !value.is_empty())
-    }
-}
-
-fn read<'a>(document: &'a str, fields: &mut Vec<(&'a str, Cow<'a, str>)>) -> Result<(), NotFlat> {
-    let mut events = Events { document, reader: Reader::from_str(document) };
-    let mut is_first = true;
-    loop {
-        match events.next()? {
-            Item::Declaration if is_first => {}
-            Item::Space(_) | Item::Comment => {}
-            Item::Start("xml") => break,
-            Item::Empty("xml") => return events.end(),
-            Item::Start(_) | Item::Empty(_) => return Err(NotFlat::Root),
-            Item::Declaration | Item::Text(_) | Item::End | Item::Eof => return Err(NotFlat::Malformed),
-        }
-        is_first = false;
-    }
-    loop {
-        match events.next()? {
-            Item::Start(name) => fields.push((name, events.value()?)),
-            Item::Empty(name) => fields.push((name, Cow::Borrowed(""))),
-            Item::Space(_) | Item::Comment => {}
-            Item::End => return events.end(),
-            Item::Text(_) => return Err(NotFlat::Nested),
-            Item::Declaration | Item::Eof => return Err(NotFlat::Malformed),
-        }
-    }
-}
-
-/// What a document is made of, as far as it matters here.
-enum Item<'a> {
-    Declaration,
-    /// White space, of no meaning between elements.
-    Space(Cow<'a, str>),
-    Comment,
-    Start(&'a str),
-    Empty(&'a str),
-    Text(Cow<'a, str>),
-    End,
-    Eof,
-}
-
-struct Events<'a> {
-    document: &'a str,
-    reader: Reader<&'a [u8]>,
-}
-
-impl<'a> Events<'a> {
-    fn next(&mut self) -> Result<Item<'a>, NotFlat> {
-        let position = self.reader.buffer_position();
-        match self.reader.read_event().map_err(|_| NotFlat::Malformed)? {
-            Event::Start(tag) => self.name(position, &tag).map(Item::Start),
-            Event::Empty(tag) => self.name(position, &tag).map(Item::Empty),
-            Event::End(_) => Ok(Item::End),
-            Event::Text(text) => {
-                let text = text.into_inner();
-                let is_space = text.bytes().all(|b| b" \t\r\n".contains(&b));
-                Ok(if is_space { Item::Space(text) } else { Item::Text(text) })
-            }
-            Event::CData(data) => Ok(Item::Text(data.into_inner())),
-            Event::GeneralRef(reference) => {
-                let character = reference.resolve_char_ref().map_err(|_| NotFlat::Malformed)?;
-                let text = match character {
-                    Some(character) => Cow::Owned(character.to_string()),
-                    None => resolve_predefined_entity(&reference).map(Cow::Borrowed).ok_or(NotFlat::Malformed)?,
-                };
-                Ok(Item::Text(text))
-            }
-            Event::Comment(_) => Ok(Item::Comment),
-            Event::Decl(declaration) if is_utf8(&declaration) => Ok(Item::Declaration),
-            Event::Decl(_) => Err(NotFlat::NotUtf8),
-            Event::DocType(_) => Err(NotFlat::Doctype),
-            Event::PI(_) => Err(NotFlat::Malformed),
-            Event::Eof => Ok(Item::Eof),
-        }
+        self.places.iter().map(|place| (place.name(&self.text), place.value(&self.text)))
     }
 
-    /// The name of the tag that began at `position`, borrowed from the document.
-    fn name(&self, position: u64, tag: &BytesStart<'_>) -> Result<&'a str, NotFlat> {
-        if !tag.attributes_raw().trim_ascii().is_empty() {
-            return Err(NotFlat::Nested);
-        }
-        let start = usize::try_from(position).map_err(|_| NotFlat::Malformed)? + "<".len();
-        let name = self.document.get(start..start + tag.name().0.len()).ok_or(NotFlat::Malformed)?;
-        let mut letters = name.bytes();
-        let is_name = letters.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-            && letters.all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-        if is_name { Ok(name) } else { Err(NotFlat::Malformed) }
+    /// Whether a name has capital letters, which none of WeChat Pay's is known to have.
+    #[must_use]
+    pub fn has_capitals(&self) -> bool {
+        self.has_capitals
     }
 
-    /// The text of a field, up to its end tag. Line ends stay as they came: WeChat Pay signs the raw value.
-    fn value(&mut self) -> Result<Cow<'a, str>, NotFlat> {
-        let mut value = Cow::Borrowed("");
+    /// Forgets the fields whose name is not to be kept.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&str) -> bool) {
+        self.places.retain(|place| is_kept(place.name(&self.text)));
+    }
+
+    fn read(&mut self, document: &str) -> Result<(), NotFlat> {
+        let mut reader = Reader::from_str(document);
+        // White space means nothing between elements, and everything within a field.
+        reader.config_mut().trim_text_start = true;
+        let mut is_first = true;
         loop {
-            match self.next()? {
-                Item::Space(text) | Item::Text(text) if value.is_empty() => value = text,
-                Item::Space(text) | Item::Text(text) => value.to_mut().push_str(&text),
-                Item::End => return Ok(value),
-                Item::Start(_) | Item::Empty(_) | Item::Comment => return Err(NotFlat::Nested),
-                Item::Declaration | Item::Eof => return Err(NotFlat::Malformed),
+            match reader.read_event() {
+                Ok(Event::Decl(declaration)) if is_first => is_utf8(&declaration)?,
+                Ok(Event::Comment(_)) => {}
+                Ok(Event::Start(tag)) if name(&tag)? == "xml" => break,
+                Ok(Event::Empty(tag)) if name(&tag)? == "xml" => return end(&mut reader),
+                Ok(Event::Start(_) | Event::Empty(_)) => return Err(NotFlat::Root),
+                Ok(Event::DocType(_)) => return Err(NotFlat::Doctype),
+                Ok(_) | Err(_) => return Err(NotFlat::Malformed),
+            }
+            is_first = false;
+        }
+        loop {
+            match reader.read_event() {
+                Ok(Event::Start(tag)) => {
+                    let (start, value) = self.read_name(&tag)?;
+                    reader.config_mut().trim_text_start = false;
+                    self.read_value(&mut reader)?;
+                    reader.config_mut().trim_text_start = true;
+                    self.places.push(Place { start, value, end: self.text.len() });
+                }
+                Ok(Event::Empty(tag)) => {
+                    let (start, value) = self.read_name(&tag)?;
+                    self.places.push(Place { start, value, end: value });
+                }
+                Ok(Event::End(_)) => return end(&mut reader),
+                Ok(Event::Comment(_)) => {}
+                Ok(Event::Text(_) | Event::CData(_) | Event::GeneralRef(_)) => return Err(NotFlat::Nested),
+                Ok(Event::DocType(_)) => return Err(NotFlat::Doctype),
+                Ok(_) | Err(_) => return Err(NotFlat::Malformed),
             }
         }
     }
 
-    /// Nothing of weight follows the root.
-    fn end(&mut self) -> Result<(), NotFlat> {
-        loop {
-            match self.next()? {
-                Item::Space(_) | Item::Comment => {}
-                Item::Eof => return Ok(()),
-                _ => return Err(NotFlat::Malformed),
+    /// Takes a field's name, and says where it starts and ends.
+    fn read_name(&mut self, tag: &BytesStart<'_>) -> Result<(usize, usize), NotFlat> {
+        let (name, start) = (name(tag)?, self.text.len());
+        // Every name known is made of these; whatever else is allowed takes longer to tell.
+        let is_plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        if !is_plain {
+            let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+            if !is_name {
+                return Err(NotFlat::Malformed);
             }
+            self.has_capitals |= name.bytes().any(|b| b.is_ascii_uppercase());
+        }
+        self.text.push_str(name);
+        Ok((start, self.text.len()))
+    }
+
+    /// Takes the text of a field, up to its end tag. Line ends stay as they came: WeChat Pay signs the raw value.
+    fn read_value(&mut self, reader: &mut Reader<&[u8]>) -> Result<(), NotFlat> {
+        loop {
+            match reader.read_event() {
+                Ok(Event::CData(text)) => self.text.push_str(&text),
+                Ok(Event::Text(text)) => self.text.push_str(&text),
+                Ok(Event::GeneralRef(reference)) => self.read_reference(&reference)?,
+                Ok(Event::End(_)) => return Ok(()),
+                Ok(Event::Start(_) | Event::Empty(_) | Event::Comment(_)) => return Err(NotFlat::Nested),
+                Ok(Event::DocType(_)) => return Err(NotFlat::Doctype),
+                Ok(_) | Err(_) => return Err(NotFlat::Malformed),
+            }
+        }
+    }
+
+    fn read_reference(&mut self, reference: &BytesRef<'_>) -> Result<(), NotFlat> {
+        match reference.resolve_char_ref().map_err(|_| NotFlat::Malformed)? {
+            Some(character) => self.text.push(character),
+            None => self.text.push_str(resolve_predefined_entity(reference).ok_or(NotFlat::Malformed)?),
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    fn name<'a>(&self, text: &'a str) -> &'a str {
+        text.get(self.start..self.value).unwrap_or_default()
+    }
+
+    fn value<'a>(&self, text: &'a str) -> &'a str {
+        text.get(self.value..self.end).unwrap_or_default()
+    }
+}
+
+/// The name of a tag, which has nothing else.
+fn name<'a>(tag: &'a BytesStart<'_>) -> Result<&'a str, NotFlat> {
+    if tag.attributes_raw().trim_ascii().is_empty() { Ok(tag.name().0) } else { Err(NotFlat::Nested) }
+}
+
+/// Nothing of weight follows the root.
+fn end(reader: &mut Reader<&[u8]>) -> Result<(), NotFlat> {
+    loop {
+        match reader.read_event() {
+            Ok(Event::Comment(_)) => {}
+            Ok(Event::Eof) => return Ok(()),
+            Ok(_) | Err(_) => return Err(NotFlat::Malformed),
         }
     }
 }
 
-fn is_utf8(declaration: &BytesDecl<'_>) -> bool {
+fn is_utf8(declaration: &BytesDecl<'_>) -> Result<(), NotFlat> {
     match declaration.encoding() {
-        None => true,
-        Some(Ok(encoding)) => encoding.eq_ignore_ascii_case("utf-8") || encoding.eq_ignore_ascii_case("utf8"),
-        Some(Err(_)) => false,
+        None => Ok(()),
+        Some(Ok(encoding)) if ["utf-8", "utf8"].iter().any(|name| encoding.eq_ignore_ascii_case(name)) => Ok(()),
+        Some(_) => Err(NotFlat::NotUtf8),
     }
 }
 
@@ -204,7 +222,10 @@ pub fn write<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut document = String::with_capacity(512);
     document.push_str("<xml>");
     for (name, value) in fields {
-        for part in ["<", name, ">", &escape(value), "</", name, ">"] {
+        // Looked at as a whole, since hardly any value needs it.
+        let needs_escape = value.bytes().fold(false, |found, b| found | matches!(b, b'<' | b'>' | b'&'));
+        let value = if needs_escape { partial_escape(value) } else { value.into() };
+        for part in ["<", name, ">", &value, "</", name, ">"] {
             document.push_str(part);
         }
     }
@@ -217,13 +238,18 @@ mod tests {
     use super::*;
 
     fn parse(document: &str) -> Result<Vec<(String, String)>, NotFlat> {
-        Fields::parse(document.as_bytes())
-            .map(|fields| fields.0.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned())).collect())
+        Fields::parse(document.as_bytes()).map(|fields| {
+            fields
+                .places
+                .iter()
+                .map(|it| [it.name(&fields.text), it.value(&fields.text)].map(str::to_owned).into())
+                .collect()
+        })
     }
 
     #[test]
     fn flat_documents_are_read_however_they_are_written() {
-        let expected = Ok(vec![("a".to_owned(), "1<&>".to_owned()), ("b".to_owned(), String::new())]);
+        let expected = Ok(vec![("a".to_owned(), "1<&>".to_owned())]);
         for document in [
             "<xml><a>1&lt;&amp;&gt;</a><b></b></xml>",
             "<xml><b/><a><![CDATA[1<&>]]></a></xml>",
@@ -278,11 +304,14 @@ mod tests {
             ("<xml><?xml version=\"1.0\"?></xml>", NotFlat::Malformed),
             ("<?xml version=\"1.0\" encoding=\"GBK\"?><xml/>", NotFlat::NotUtf8),
             ("<xml><1a>1</1a></xml>", NotFlat::Malformed),
+            ("<xml><>1</></xml>", NotFlat::Malformed),
+            ("<xml></xml><>", NotFlat::Malformed),
+            ("<xml><a=1&b>1</a=1&b></xml>", NotFlat::Malformed),
             ("<xml><名>1</名></xml>", NotFlat::Malformed),
         ] {
             assert_eq!(parse(document), Err(why), "{document}");
         }
-        assert_eq!(Fields::parse(b"<xml><a>\xd6\xd0</a></xml>"), Err(NotFlat::NotUtf8));
+        assert_eq!(Fields::parse(b"<xml><a>\xd6\xd0</a></xml>").err(), Some(NotFlat::NotUtf8));
     }
 
     #[test]
