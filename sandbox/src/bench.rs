@@ -1,12 +1,13 @@
 //! The benchmark: what close-order costs cold and warm, over HTTPS, beside the floor, which is the least that a function
 //! can be.
 //!
-//! Programs are measured in turn, A B A B, so that what else the machine does meets all of them alike; every answer is
-//! checked to be the right one.
+//! Programs are measured in turn, A B A B, so that what else the machine does meets all of them alike, and share one
+//! processor with what is around them; every answer is checked to be the right one.
 
 mod cold;
 mod far;
 mod figures;
+mod processor;
 mod program;
 mod report;
 mod size;
@@ -20,6 +21,7 @@ pub use far::Distance;
 pub use figures::{Figures, Measured, Samples};
 pub use program::{Kind, Program};
 pub use report::{json, table};
+use tokio::runtime::Runtime;
 use world::World;
 
 /// What is to be measured.
@@ -36,11 +38,17 @@ pub struct Plan {
 /// Where progress is told, line by line.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);
 
-/// Measures the programs: the floor first, then close-order, then any others.
+/// Measures the programs: the floor first, then close-order, then any others. This process is kept to one processor
+/// from then on, so it has a runtime of its own, made for one.
 ///
 /// # Errors
 /// When a program can't be started, or an answer is not the right one.
-pub async fn run(programs: Vec<Program>, plan: Plan, progress: Progress<'_>) -> anyhow::Result<Vec<Measured>> {
+pub fn run(programs: Vec<Program>, plan: Plan, progress: Progress<'_>) -> anyhow::Result<Vec<Measured>> {
+    processor::keep_to_one()?;
+    Runtime::new()?.block_on(measure(programs, plan, progress))
+}
+
+async fn measure(programs: Vec<Program>, plan: Plan, progress: Progress<'_>) -> anyhow::Result<Vec<Measured>> {
     let world = World::start().await?;
     let mut measured: Vec<Measured> = programs.into_iter().map(Measured::new).collect();
     if !plan.is_sqs_only {

@@ -13,7 +13,7 @@ use super::report::{self, Colour};
 #[derive(clap::Args)]
 #[command(
     after_help = "The floor is an echo on lambda_runtime, built in the same profile: the least that a function can \
-    be. Programs\nare started in turn, and every answer is checked. Figures are medians unless they say otherwise."
+    be. Programs\nare started in turn, on one processor, and every answer is checked. Figures are medians unless they say otherwise."
 )]
 pub struct Args {
     /// How often each program is started.
@@ -52,7 +52,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let [gateway, secrets] = [args.rtt_gateway, args.rtt_secrets].map(|ms| Duration::from_millis(ms.into()));
     let plan =
         Plan { starts: args.starts.into(), distance: Some(Distance { gateway, secrets }), is_sqs_only: args.sqs };
-    let measured = bench::run(programs, plan, &|text| report::line("bench", text, Colour::Cyan)).await?;
+    let progress = |text: &str| report::line("bench", text, Colour::Cyan);
+    let measured = tokio::task::spawn_blocking(move || bench::run(programs, plan, &progress)).await??;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{:#}", bench::json(&measured, plan))?;
