@@ -22,6 +22,7 @@ export PYTHONDONTWRITEBYTECODE=1
 # The scripts that source this use them.
 # shellcheck disable=SC2034
 {
+  readonly AWS_CLI=awscli==1.46.3
   readonly AWS_SAM_CLI=aws-sam-cli==1.170.0
   readonly CARGO_LAMBDA=cargo-lambda==1.9.2
   readonly CFN_LINT=cfn-lint==1.58.0
