@@ -8,6 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
 readonly API_KEY=192006250b4c09247ec02edce69f6a2d # the sandbox's
+readonly NEW_KEY=5e884898da28047151d0e56f8dc62927 # that it is changed to
 
 heading "Tools"
 installed moto "$MOTO"
@@ -83,8 +84,8 @@ start function env -i "${aws[@]}" WECHAT_PAY_SECRET_ID=wechat-pay/close-order \
   "AWS_LAMBDA_FUNCTION_VERSION=\$LATEST" AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256 "$CARGO_TARGET_DIR/debug/close-order"
 
 python3 checks/readme.py session >"$work/session"
-ln -s "$root/events" "$work/events"
-if ! (cd "$work" && env -i "${aws[@]}" timeout 300 bash session <<<"$API_KEY"$'\n'"$API_KEY") >"$work/said" 2>&1; then
+ln -s "$root/events" "$root/examples" "$work"
+if ! (cd "$work" && env -i "${aws[@]}" timeout 300 bash session <<<"$API_KEY"$'\n'"$NEW_KEY") >"$work/said" 2>&1; then
   cat "$work/said" >&2
   failed "one of the commands"
 fi
@@ -101,7 +102,7 @@ shown "the queue has the order"
 aws scheduler get-schedule --name order-1217752501201407033233368018 --query Target.Input --output text >"$work/input.json"
 answers "the schedule has the order" "$work/input.json" sub_mch_id='"1900000109"' out_trade_no='"1217752501201407033233368018"'
 aws secretsmanager get-secret-value --secret-id wechat-pay/close-order --query SecretString --output text >"$work/secret.json"
-answers "the secret is the new one" "$work/secret.json" "api_key=\"$API_KEY\"" sign_type=HMAC-SHA256
+answers "the secret is the new one" "$work/secret.json" "api_key=$NEW_KEY"
 
 grep -m 1 '"out_trade_no"' "$work/function.log" >"$work/line.json"
 python3 checks/readme.py log >"$work/shown.json"
