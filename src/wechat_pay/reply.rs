@@ -115,20 +115,25 @@ impl Reply {
             ("sub_mch_id", Some(request.sub_mch_id()), is_success),
             ("sub_appid", request.sub_appid(), false),
         ] {
-            let received = fields.get(name);
             // What was not sent can't be compared: a `sub_appid` can come from the order itself.
-            if sent.is_some() && received != sent && (received.is_some() || is_required) {
-                return Err(Disbelief::NotOurs(name));
+            if let Some(sent) = sent {
+                let is_ours = fields.get(name).map_or(!is_required, |received| received == sent);
+                if !is_ours {
+                    return Err(Disbelief::NotOurs(name));
+                }
             }
         }
-        let verdict = match fields.get("err_code") {
-            _ if is_success => Verdict::Closed,
-            Some("ORDERCLOSED") => Verdict::AlreadyClosed,
-            Some("ORDERPAID") => Verdict::Paid,
-            Some("ORDERNOTEXIST") => Verdict::NotFound,
-            Some("SYSTEMERROR") => Verdict::SystemError,
-            Some("SIGNERROR") => Verdict::SignRefused,
-            _ => Verdict::Refused,
+        let verdict = if is_success {
+            Verdict::Closed
+        } else {
+            match fields.get("err_code") {
+                Some("ORDERCLOSED") => Verdict::AlreadyClosed,
+                Some("ORDERPAID") => Verdict::Paid,
+                Some("ORDERNOTEXIST") => Verdict::NotFound,
+                Some("SYSTEMERROR") => Verdict::SystemError,
+                Some("SIGNERROR") => Verdict::SignRefused,
+                _ => Verdict::Refused,
+            }
         };
         Ok(Self { verdict, fields })
     }
