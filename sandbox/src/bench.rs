@@ -1,8 +1,8 @@
 //! The benchmark: what close-order costs cold and warm, over HTTPS, beside the floor, which is the least that a function
 //! can be.
 //!
-//! Programs are measured in turn, A B A B, so that what else the machine does meets all of them alike, and share one
-//! processor with what is around them; every answer is checked to be the right one.
+//! Programs are measured in turn, A B A B, so that what else the machine does meets all of them alike, on a processor
+//! apart from what is around them; every answer is checked to be the right one.
 
 mod cold;
 mod far;
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 pub use far::Distance;
 pub use figures::{Figures, Measured, Samples};
+use processor::Processors;
 pub use program::{Kind, Program};
 pub use report::{json, table};
 use tokio::runtime::Runtime;
@@ -33,23 +34,30 @@ pub struct Plan {
     pub distance: Option<Distance>,
     /// Whether all but the batches is left out.
     pub is_sqs_only: bool,
+    /// Whether the programs share one processor with what is around them.
+    pub is_on_one_processor: bool,
 }
 
 /// Where progress is told, line by line.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);
 
 /// Measures the programs: the floor first, then close-order, then any others. This process is kept to one processor
-/// from then on, so it has a runtime of its own, made for one.
+/// from then on, so the benchmark has a runtime of its own, made for one.
 ///
 /// # Errors
 /// When a program can't be started, or an answer is not the right one.
 pub fn run(programs: Vec<Program>, plan: Plan, progress: Progress<'_>) -> anyhow::Result<Vec<Measured>> {
-    processor::keep_to_one()?;
-    Runtime::new()?.block_on(measure(programs, plan, progress))
+    let processors = Processors::assign(plan.is_on_one_processor)?;
+    Runtime::new()?.block_on(measure(programs, plan, processors, progress))
 }
 
-async fn measure(programs: Vec<Program>, plan: Plan, progress: Progress<'_>) -> anyhow::Result<Vec<Measured>> {
-    let world = World::start().await?;
+async fn measure(
+    programs: Vec<Program>,
+    plan: Plan,
+    processors: Processors,
+    progress: Progress<'_>,
+) -> anyhow::Result<Vec<Measured>> {
+    let world = World::start(processors).await?;
     let mut measured: Vec<Measured> = programs.into_iter().map(Measured::new).collect();
     if !plan.is_sqs_only {
         for measured in &mut measured {

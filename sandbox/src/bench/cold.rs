@@ -48,7 +48,7 @@ pub(super) async fn start(
     program: &Program,
     function: FunctionBuilder,
 ) -> anyhow::Result<(Function, Start)> {
-    let mut function = function.spawn().await?;
+    let mut function = world.spawn(function).await?;
     let look = |function: &Function| {
         let (cpu, peak_rss_kib) = (function.cpu_time()?, function.memory_kib("VmHWM")?);
         let moments = function.moments();

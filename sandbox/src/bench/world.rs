@@ -11,7 +11,10 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::program::{Kind, Program};
+use super::{
+    processor::Processors,
+    program::{Kind, Program},
+};
 use crate::{
     Sandbox,
     function::{Function, FunctionBuilder, Invocation},
@@ -28,6 +31,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) struct World {
     pub(super) sandbox: Sandbox,
+    processors: Processors,
     /// The certificate that the programs trust; the file goes when this does.
     authority: NamedTempFile,
     orders: AtomicU64,
@@ -40,12 +44,12 @@ pub(super) struct Event {
 }
 
 impl World {
-    pub(super) async fn start() -> anyhow::Result<Self> {
+    pub(super) async fn start(processors: Processors) -> anyhow::Result<Self> {
         let authority = Authority::new()?;
         let sandbox = Sandbox::start_over_tls(&authority).await?;
         let mut file = NamedTempFile::with_suffix(".pem")?;
         file.write_all(authority.pem().as_bytes())?;
-        Ok(Self { sandbox, authority: file, orders: AtomicU64::new(0) })
+        Ok(Self { sandbox, processors, authority: file, orders: AtomicU64::new(0) })
     }
 
     pub(super) fn gateway(&self) -> &Gateway {
@@ -65,6 +69,15 @@ impl World {
             let function = self.sandbox.function(path).timeout(TIMEOUT);
             ROOTS.into_iter().fold(function, |function, name| function.env(name, &authority))
         })
+    }
+
+    /// Starts a function where functions run.
+    ///
+    /// # Errors
+    /// When it can't be run.
+    pub(super) async fn spawn(&self, function: FunctionBuilder) -> anyhow::Result<Function> {
+        let _there = self.processors.visit()?;
+        function.spawn().await
     }
 
     /// A direct call with a new order, as `events/close-order.json` is one.

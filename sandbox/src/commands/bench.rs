@@ -13,7 +13,8 @@ use super::report::{self, Colour};
 #[derive(clap::Args)]
 #[command(
     after_help = "The floor is an echo on lambda_runtime, built in the same profile: the least that a function can \
-    be. Programs\nare started in turn, on one processor, and every answer is checked. Figures are medians unless they say otherwise."
+    be. Programs\nare started in turn, on a processor apart from what is around them, and every answer is checked. Figures are\n\
+    medians unless they say otherwise."
 )]
 pub struct Args {
     /// How often each program is started.
@@ -36,6 +37,9 @@ pub struct Args {
     /// Only a batch of 10 beside one order.
     #[arg(long)]
     sqs: bool,
+    /// Let the programs share one processor with what is around them.
+    #[arg(long)]
+    one_processor: bool,
 }
 
 /// Runs the command. The targets are for people to judge: a figure that misses one is no failure of the command.
@@ -50,8 +54,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         programs.push(Program::other(command)?);
     }
     let [gateway, secrets] = [args.rtt_gateway, args.rtt_secrets].map(|ms| Duration::from_millis(ms.into()));
-    let plan =
-        Plan { starts: args.starts.into(), distance: Some(Distance { gateway, secrets }), is_sqs_only: args.sqs };
+    let plan = Plan {
+        starts: args.starts.into(),
+        distance: Some(Distance { gateway, secrets }),
+        is_sqs_only: args.sqs,
+        is_on_one_processor: args.one_processor,
+    };
     let progress = |text: &str| report::line("bench", text, Colour::Cyan);
     let measured = tokio::task::spawn_blocking(move || bench::run(programs, plan, &progress)).await??;
     let mut out = std::io::stdout().lock();
