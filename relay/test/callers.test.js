@@ -38,11 +38,12 @@ function holds (actual, expected, at) {
 const sources = fs.readdirSync(path.join(__dirname, 'callers')).map(name =>
   [name, fs.readFileSync(path.join(__dirname, 'callers', name), 'utf8')])
 const readme = fs.readFileSync(path.resolve(__dirname, '../README.md'), 'utf8')
-const [, example] = /```js\n(.*?)```/s.exec(readme)
+const examples = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, source], at) => [`README.md, example ${at + 1}`, source])
 
 assert.ok(sources.length >= 10)
+assert.strictEqual(examples.length, 2, 'one in each language')
 
-for (const [name, source] of [...sources, ['README.md', example]]) {
+for (const [name, source] of [...sources, ...examples]) {
   test(`${name} does with the relay what it does with wx-server-sdk`, async () => {
     for (const word of ['RELAY', 'ORDERPAID', 'ORDERCLOSED', 'FAIL']) {
       realFunction() // sets the environment
