@@ -9,6 +9,7 @@ cd "$root"
 
 readonly API_KEY=192006250b4c09247ec02edce69f6a2d # the sandbox's
 readonly NEW_KEY=5e884898da28047151d0e56f8dc62927 # that it is changed to
+readonly FUNCTION_ARN=arn:aws:lambda:eu-central-1:123456789012:function:close-order
 
 heading "Tools"
 installed moto "$MOTO"
@@ -22,9 +23,10 @@ python3 -c '
 import json, sys
 definition = json.load(open("examples/step-functions.json", encoding="utf-8"))
 machine = {"Type": "AWS::StepFunctions::StateMachine",
-           "Properties": {"RoleArn": "arn:aws:iam::123456789012:role/none", "Definition": definition}}
+           "Properties": {"RoleArn": "arn:aws:iam::123456789012:role/none", "Definition": definition,
+                          "DefinitionSubstitutions": {"FunctionArn": sys.argv[2]}}}
 json.dump({"Resources": {"Machine": machine}}, open(sys.argv[1], "w", encoding="utf-8"))
-' "$work/machine.json"
+' "$work/machine.json" "$FUNCTION_ARN"
 passes "examples/step-functions.json is a state machine" "$tools/cfn-lint/bin/cfn-lint" "$work/machine.json"
 
 heading "The first command"
@@ -65,14 +67,15 @@ aws() { env -i "${aws[@]}" aws "$@"; }
 
 # What is there once the stack is deployed, as far as the commands touch it.
 queue_url=$(aws sqs create-queue --queue-name orders --query QueueUrl --output text)
+queue_arn=$(aws sqs get-queue-attributes --queue-url "$queue_url" --attribute-names QueueArn --query Attributes.QueueArn --output text)
 python3 -c '
 import json, sys
 values = dict(pair.split("=", 1) for pair in sys.argv[2:])
 stack = {"Resources": {"Nothing": {"Type": "AWS::CloudFormation::WaitConditionHandle"}},
          "Outputs": {name: {"Value": value} for name, value in values.items()}}
 json.dump(stack, open(sys.argv[1], "w", encoding="utf-8"))
-' "$work/stack.json" FunctionName=close-order "ApiUrl=$invoke" "QueueUrl=$queue_url" \
-  FunctionArn=arn:aws:lambda:eu-central-1:123456789012:function:close-order LogGroup=/aws/lambda/close-order
+' "$work/stack.json" FunctionName=close-order "FunctionArn=$FUNCTION_ARN" "ApiUrl=$invoke" \
+  "QueueUrl=$queue_url" "QueueArn=$queue_arn" LogGroup=/aws/lambda/close-order
 aws cloudformation create-stack --stack-name close-order --template-body "file://$work/stack.json" >/dev/null
 aws logs create-log-group --log-group-name /aws/lambda/close-order
 
@@ -99,8 +102,14 @@ same() { python3 -c 'import json, sys; a, b = (json.load(open(f, encoding="utf-8
 aws sqs receive-message --queue-url "$queue_url" --query 'Messages[0].Body' --output text >"$work/message.json"
 same "$work/message.json" events/close-order.json || failed "the message in the queue is not the order"
 shown "the queue has the order"
-aws scheduler get-schedule --name order-1217752501201407033233368018 --query Target.Input --output text >"$work/input.json"
+aws scheduler get-schedule --name 1900000109-1217752501201407033233368018 --query Target >"$work/target.json"
+answers "the schedule goes to the queue" "$work/target.json" "Arn=\"$queue_arn\""
+python3 -c 'import json, sys; print(json.load(sys.stdin)["Input"])' <"$work/target.json" >"$work/input.json"
 answers "the schedule has the order" "$work/input.json" sub_mch_id='"1900000109"' out_trade_no='"1217752501201407033233368018"'
+aws stepfunctions list-state-machines --query 'stateMachines[0].stateMachineArn' --output text >"$work/machine"
+aws stepfunctions describe-state-machine --state-machine-arn "$(<"$work/machine")" --query definition --output text |
+  grep -qF "\"Resource\": \"$FUNCTION_ARN\"" || failed "the state machine calls something else"
+shown "the state machine calls the function"
 aws secretsmanager get-secret-value --secret-id wechat-pay/close-order --query SecretString --output text >"$work/secret.json"
 answers "the secret is the new one" "$work/secret.json" "api_key=$NEW_KEY"
 
