@@ -65,7 +65,6 @@ impl Fields {
             return Err(NotFlat::TooLarge);
         }
         let document = str::from_utf8(document).map_err(|_| NotFlat::NotUtf8)?;
-        let document = document.strip_prefix('\u{feff}').unwrap_or(document);
         let mut fields =
             Self { text: String::with_capacity(document.len()), places: Vec::with_capacity(16), has_capitals: false };
         fields.read(document)?;
@@ -106,7 +105,8 @@ impl Fields {
         let mut reader = Reader::from_str(document);
         // White space means nothing between elements, and everything within a field.
         reader.config_mut().trim_text_start = true;
-        let mut is_first = true;
+        // Even white space before a declaration makes a document malformed.
+        let mut is_first = !document.trim_start_matches('\u{feff}').starts_with(char::is_whitespace);
         loop {
             match reader.read_event() {
                 Ok(Event::Decl(declaration)) if is_first => is_utf8(&declaration)?,
@@ -302,6 +302,9 @@ mod tests {
             ("<xml><a>1 & 2</a></xml>", NotFlat::Malformed),
             ("<xml><?php 1 ?><a>1</a></xml>", NotFlat::Malformed),
             ("<xml><?xml version=\"1.0\"?></xml>", NotFlat::Malformed),
+            ("\n<?xml version=\"1.0\"?><xml/>", NotFlat::Malformed),
+            ("<!-- --><?xml version=\"1.0\"?><xml/>", NotFlat::Malformed),
+            ("\u{feff}\u{feff}<xml/>", NotFlat::Malformed),
             ("<?xml version=\"1.0\" encoding=\"GBK\"?><xml/>", NotFlat::NotUtf8),
             ("<xml><1a>1</1a></xml>", NotFlat::Malformed),
             ("<xml><>1</></xml>", NotFlat::Malformed),
