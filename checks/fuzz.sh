@@ -7,6 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 
+# cargo-fuzz would bring a lock file up to date that nobody committed.
+cargo tree --locked --manifest-path fuzz/Cargo.toml >/dev/null
 command -v cargo-fuzz >/dev/null || cargo install --locked --version 0.13.2 cargo-fuzz
 
 declare -A seeds=([reply]=fuzz/seeds/reply [event]=events [secret]=fuzz/seeds/secret)

@@ -27,7 +27,10 @@ fuzz_target!(|body: &[u8]| {
         let Ok(reply) = Reply::believe(body, &CloseRequest::new(&ORDER, merchant)) else { continue };
         assert!(body.len() <= MAX_BYTES);
         assert!(matches!(reply.verdict(), Verdict::Refused | Verdict::SignRefused), "{reply:?}");
-        let json: serde_json::Value = serde_json::to_value(&reply).unwrap();
+        let answer = serde_json::to_string(&reply).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        // Read back, the last of two fields of one name would hide the first.
+        assert_eq!(json.to_string().len(), answer.len());
         assert_eq!(json["returnCode"], "FAIL");
         assert!(json.get("result_code").is_none() && json.get("resultCode").is_none());
     }

@@ -144,7 +144,7 @@ impl Reply {
         self.verdict
     }
 
-    /// WeChat Pay's own code, such as ORDERPAID, of a signed refusal.
+    /// WeChat Pay's own code, such as ORDERPAID, of a signed reply.
     #[must_use]
     pub fn err_code(&self) -> Option<&str> {
         self.fields.get("err_code")
@@ -469,8 +469,8 @@ mod tests {
         assert_eq!(reply["err_msg"], "3");
         assert_eq!(reply["returnCode"], "SUCCESS");
         assert_eq!((&reply["result_code"], &reply["resultCode"]), (&json!("SUCCESS"), &json!("FAIL")));
-        for (name, value) in reply.as_object().unwrap() {
-            assert_eq!(text.matches(&format!("\"{name}\":{value}")).count(), 1, "{name} is there once");
+        for name in reply.as_object().unwrap().keys() {
+            assert_eq!(text.matches(&format!("\"{name}\":")).count(), 1, "{name} is there once");
         }
     }
 }
