@@ -1,8 +1,8 @@
 //! The benchmark: what close-order costs cold and warm, over HTTPS, beside the floor, which is the least that a function
 //! can be.
 //!
-//! Programs are measured in turn, A B A B, so that what else the machine does meets all of them alike, on a processor
-//! apart from what is around them; every answer is checked to be the right one.
+//! Programs are measured in turn, A B A B, so that what else the machine does meets all of them alike, and where the
+//! machine has two, on a processor apart from what is around them; every answer is checked to be the right one.
 
 mod cold;
 mod far;
@@ -19,9 +19,9 @@ use std::time::Duration;
 
 pub use far::Distance;
 pub use figures::{Figures, Measured, Samples};
+pub use processor::Layout;
 use processor::Processors;
 pub use program::{Kind, Program};
-pub use report::{json, table};
 use tokio::runtime::Runtime;
 use world::World;
 
@@ -38,6 +38,17 @@ pub struct Plan {
     pub is_on_one_processor: bool,
 }
 
+/// What was measured.
+#[derive(Debug)]
+pub struct Results {
+    /// What was to be.
+    pub plan: Plan,
+    /// Where the programs ran.
+    pub layout: Layout,
+    /// The programs and their figures.
+    pub programs: Vec<Measured>,
+}
+
 /// Where progress is told, line by line.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);
 
@@ -46,9 +57,11 @@ pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);
 ///
 /// # Errors
 /// When a program can't be started, or an answer is not the right one.
-pub fn run(programs: Vec<Program>, plan: Plan, progress: Progress<'_>) -> anyhow::Result<Vec<Measured>> {
-    let processors = Processors::assign(plan.is_on_one_processor)?;
-    Runtime::new()?.block_on(measure(programs, plan, processors, progress))
+pub fn run(programs: Vec<Program>, plan: Plan, progress: Progress<'_>) -> anyhow::Result<Results> {
+    let (processors, layout) = Processors::assign(plan.is_on_one_processor)?;
+    progress(&layout.to_string());
+    let programs = Runtime::new()?.block_on(measure(programs, plan, processors, progress))?;
+    Ok(Results { plan, layout, programs })
 }
 
 async fn measure(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Figures, Measured, Plan, milliseconds, program::Kind, sqs};
+use super::{Figures, Measured, Plan, Results, milliseconds, program::Kind, sqs};
 
 /// One line of the table.
 struct Row {
@@ -30,53 +30,55 @@ enum Target {
     AtMost(f64),
 }
 
-/// The figures as JSON, every sample among them.
-#[must_use]
-pub fn json(measured: &[Measured], plan: Plan) -> Value {
-    let distance = plan.distance.map(|distance| {
-        let [gateway, secrets] = [distance.gateway, distance.secrets].map(milliseconds);
-        json!({"gateway_ms": gateway, "secrets_ms": secrets})
-    });
-    json!({"distance": distance, "programs": measured})
-}
-
-/// The figures as a table in Markdown: medians, where there is more than one sample.
-#[must_use]
-pub fn table(measured: &[Measured], plan: Plan) -> String {
-    let floor = measured.iter().find(|it| it.program.kind == Kind::Floor);
-    let others: Vec<&Measured> = measured.iter().filter(|it| it.program.kind != Kind::Floor).collect();
-
-    let mut head = vec![String::new()];
-    head.extend(others.iter().map(|it| format!("{} ÷ floor", it.program.name)));
-    head.extend(others.iter().map(|it| it.program.name.clone()));
-    head.extend(["floor", "target", ""].map(str::to_owned));
-    let mut lines = vec![head];
-    for row in rows(plan) {
-        let below = floor.and_then(|it| (row.figure)(&it.figures));
-        let ratio = |figures: &Figures| Some((row.figure)(figures)? / below.filter(|&below| below > 0.0)?);
-        let value = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| row.unit.show(value));
-        if others.iter().all(|it| (row.figure)(&it.figures).is_none()) {
-            continue;
-        }
-        let mut line = vec![row.name.clone()];
-        line.extend(others.iter().map(|it| ratio(&it.figures).map_or_else(|| "–".to_owned(), times)));
-        line.extend(others.iter().map(|it| value((row.figure)(&it.figures))));
-        line.push(value(below));
-        let close_order = others.iter().find(|it| it.program.kind == Kind::CloseOrder).map(|it| &it.figures);
-        let (target, reached) = match row.target {
-            None => (String::new(), None),
-            Some(Target::TimesFloor(limit)) => {
-                (format!("≤ {}", times(limit)), close_order.and_then(ratio).zip(Some(limit)))
-            }
-            Some(Target::AtMost(limit)) => {
-                (format!("≤ {}", row.unit.show(limit)), close_order.and_then(row.figure).zip(Some(limit)))
-            }
-        };
-        let verdict = reached.map_or("", |(reached, limit)| if reached <= limit { "met" } else { "NOT met" });
-        line.extend([target, verdict.to_owned()]);
-        lines.push(line);
+impl Results {
+    /// The figures as JSON, every sample among them.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let distance = self.plan.distance.map(|distance| {
+            let [gateway, secrets] = [distance.gateway, distance.secrets].map(milliseconds);
+            json!({"gateway_ms": gateway, "secrets_ms": secrets})
+        });
+        json!({"layout": self.layout, "distance": distance, "programs": self.programs})
     }
-    markdown(lines)
+
+    /// The figures as a table in Markdown: medians, where there is more than one sample.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let floor = self.programs.iter().find(|it| it.program.kind == Kind::Floor);
+        let others: Vec<&Measured> = self.programs.iter().filter(|it| it.program.kind != Kind::Floor).collect();
+
+        let mut head = vec![String::new()];
+        head.extend(others.iter().map(|it| format!("{} ÷ floor", it.program.name)));
+        head.extend(others.iter().map(|it| it.program.name.clone()));
+        head.extend(["floor", "target", ""].map(str::to_owned));
+        let mut lines = vec![head];
+        for row in rows(self.plan) {
+            let below = floor.and_then(|it| (row.figure)(&it.figures));
+            let ratio = |figures: &Figures| Some((row.figure)(figures)? / below.filter(|&below| below > 0.0)?);
+            let value = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| row.unit.show(value));
+            if others.iter().all(|it| (row.figure)(&it.figures).is_none()) {
+                continue;
+            }
+            let mut line = vec![row.name.clone()];
+            line.extend(others.iter().map(|it| ratio(&it.figures).map_or_else(|| "–".to_owned(), times)));
+            line.extend(others.iter().map(|it| value((row.figure)(&it.figures))));
+            line.push(value(below));
+            let close_order = others.iter().find(|it| it.program.kind == Kind::CloseOrder).map(|it| &it.figures);
+            let (target, reached) = match row.target {
+                None => (String::new(), None),
+                Some(Target::TimesFloor(limit)) => {
+                    (format!("≤ {}", times(limit)), close_order.and_then(ratio).zip(Some(limit)))
+                }
+                Some(Target::AtMost(limit)) => {
+                    (format!("≤ {}", row.unit.show(limit)), close_order.and_then(row.figure).zip(Some(limit)))
+                }
+            };
+            let verdict = reached.map_or("", |(reached, limit)| if reached <= limit { "met" } else { "NOT met" });
+            line.extend([target, verdict.to_owned()]);
+            lines.push(line);
+        }
+        markdown(lines)
+    }
 }
 
 fn rows(plan: Plan) -> Vec<Row> {

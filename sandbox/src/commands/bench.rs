@@ -13,8 +13,8 @@ use super::report::{self, Colour};
 #[derive(clap::Args)]
 #[command(
     after_help = "The floor is an echo on lambda_runtime, built in the same profile: the least that a function can \
-    be. Programs\nare started in turn, on a processor apart from what is around them, and every answer is checked. Figures are\n\
-    medians unless they say otherwise."
+    be. Programs\nare started in turn, on a processor apart from what is around them if there are two, and every answer is checked.\n\
+    Figures are medians unless they say otherwise."
 )]
 pub struct Args {
     /// How often each program is started.
@@ -61,12 +61,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         is_on_one_processor: args.one_processor,
     };
     let progress = |text: &str| report::line("bench", text, Colour::Cyan);
-    let measured = tokio::task::spawn_blocking(move || bench::run(programs, plan, &progress)).await??;
+    let results = tokio::task::spawn_blocking(move || bench::run(programs, plan, &progress)).await??;
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{:#}", bench::json(&measured, plan))?;
+        writeln!(out, "{:#}", results.json())?;
     } else {
-        write!(out, "{}", bench::table(&measured, plan))?;
+        write!(out, "{}", results.table())?;
     }
     Ok(ExitCode::SUCCESS)
 }
