@@ -32,7 +32,7 @@ struct Place {
 /// The first rule that a document broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFlat {
-    /// More than [`MAX_BYTES`](super::MAX_BYTES).
+    /// More than [`MAX_BYTES`].
     #[error("it has more than 64 KiB")]
     TooLarge,
     /// Not UTF-8, or declared to be something else.
