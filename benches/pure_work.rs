@@ -19,8 +19,8 @@ use close_order::{
 use divan::Bencher;
 use md5::{Digest, Md5};
 use sandbox::{
-    identity::Identity,
-    sign::{Fields, read_xml, sign, xml},
+    mock::identity::Identity,
+    mock::signed_xml::{Fields, read_xml, sign, xml},
 };
 
 const EVENT: &str = include_str!("../events/close-order.json");

@@ -20,8 +20,8 @@ pub use plan::{Job, Plan, PlannedOrder, Weather};
 
 use crate::{
     Sandbox,
-    function::{Function, Invocation, Outcome},
-    gateway::{Fault, Times},
+    mock::function::{Function, Invocation, Outcome},
+    mock::gateway::{Fault, Times},
 };
 use books::Word;
 

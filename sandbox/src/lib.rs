@@ -1,21 +1,14 @@
 //! Stand-ins for everything around `close-order` that a machine without WeChat or AWS lacks, on loopback: WeChat Pay
-//! ([`gateway`]), Secrets Manager ([`secrets`]) and Lambda's Runtime API ([`runtime`]), which runs the real binary
-//! ([`function`]). For the tests, the benchmark and people; production never links it.
+//! ([`mock::gateway`]), Secrets Manager ([`mock::secrets`]) and Lambda's Runtime API ([`mock::runtime`]), which runs the real binary
+//! ([`mock::function`]). For the tests, the benchmark and people; production never links it.
 //!
-//! What it checks and signs it does with code of its own ([`sign`]), so that a mistake of the function is not cancelled
+//! What it checks and signs it does with code of its own ([`mock::signed_xml`]), so that a mistake of the function is not cancelled
 //! by the same mistake here.
 
 pub mod bench;
 pub mod binary;
 pub mod chaos;
-pub mod function;
-pub mod gateway;
-pub mod identity;
-pub mod listener;
-pub mod runtime;
-pub mod secrets;
-pub mod sign;
-pub mod tls;
+pub mod mock;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -23,11 +16,11 @@ use std::{
     sync::Arc,
 };
 
-use function::FunctionBuilder;
-use gateway::Gateway;
-use identity::Identity;
-use secrets::Secrets;
-use tls::Authority;
+use mock::function::FunctionBuilder;
+use mock::gateway::Gateway;
+use mock::identity::Identity;
+use mock::secrets::{self, Secrets};
+use mock::tls::Authority;
 use tokio_rustls::rustls::ServerConfig;
 
 /// Loopback, on a port of the system's choosing.

@@ -10,12 +10,12 @@ use std::{io::ErrorKind, time::Duration};
 
 use sandbox::{
     Sandbox,
-    function::{FunctionBuilder, Outcome},
-    gateway::{Fault, Times, TradeState},
-    listener::Break,
-    runtime::{Answer, Deadline, RuntimeApi},
-    secrets::{Failure, SECRET_ID},
-    sign::{Fields, read_xml, sign, xml},
+    mock::function::{FunctionBuilder, Outcome},
+    mock::gateway::{Fault, Times, TradeState},
+    mock::listener::Break,
+    mock::runtime::{Answer, Deadline, RuntimeApi},
+    mock::secrets::{Failure, SECRET_ID},
+    mock::signed_xml::{Fields, read_xml, sign, xml},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -383,7 +383,7 @@ async fn a_function_sees_only_the_environment_that_lambda_gives_it() {
 }
 
 /// A function in Python that does `body` with each event.
-async fn python(body: &str) -> sandbox::function::Function {
+async fn python(body: &str) -> sandbox::mock::function::Function {
     let program = std::env::temp_dir().join(format!("sandbox-stand-in-{}-{}", std::process::id(), body.len()));
     let text = format!(
         "#!/usr/bin/env python3\nimport os, sys, time, urllib.request as u\n\

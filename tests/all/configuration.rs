@@ -1,6 +1,6 @@
 //! The environment: what is wrong stops the start with one line, and what is right is honoured.
 
-use sandbox::{Sandbox, function::FunctionBuilder};
+use sandbox::{Sandbox, mock::function::FunctionBuilder};
 
 use crate::support::{ORDER, function, order};
 

@@ -1,9 +1,9 @@
 //! The direct call: the order in, the reply out.
 
 use sandbox::{
-    gateway::{Fault, Times, TradeState},
-    identity::Identity,
-    sign::sign,
+    mock::gateway::{Fault, Times, TradeState},
+    mock::identity::Identity,
+    mock::signed_xml::sign,
 };
 use serde_json::{Value, json};
 
@@ -216,7 +216,7 @@ async fn every_character_of_an_order_number_may_be_used() {
 
 #[tokio::test]
 async fn what_is_no_json_is_bad_input_too() {
-    use sandbox::runtime::Deadline;
+    use sandbox::mock::runtime::Deadline;
 
     let mut world = world().await;
     for text in ["", "{", "not json", "\u{1}"] {

@@ -1,11 +1,11 @@
 //! What goes wrong between the function and WeChat Pay: tried again, failed over, told apart.
 
 use sandbox::{
-    function::Outcome,
-    gateway::{Fault, Times, TradeState},
-    identity::Identity,
-    listener::Break,
-    runtime::Deadline,
+    mock::function::Outcome,
+    mock::gateway::{Fault, Times, TradeState},
+    mock::identity::Identity,
+    mock::listener::Break,
+    mock::runtime::Deadline,
 };
 use serde_json::json;
 

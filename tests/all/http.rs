@@ -1,8 +1,8 @@
 //! API Gateway REST and HTTP, Function URL and ALB: the body is the order.
 
 use sandbox::{
-    gateway::{Fault, Times, TradeState},
-    identity::Identity,
+    mock::gateway::{Fault, Times, TradeState},
+    mock::identity::Identity,
 };
 use serde_json::{Value, json};
 
@@ -134,7 +134,7 @@ async fn an_order_too_young_is_a_409_that_says_when_to_come_back() {
 
 #[tokio::test]
 async fn every_fault_has_its_status_and_its_err_code() {
-    let quick = |function: sandbox::function::FunctionBuilder| function.env("WECHAT_PAY_TIMEOUT_MS", "200");
+    let quick = |function: sandbox::mock::function::FunctionBuilder| function.env("WECHAT_PAY_TIMEOUT_MS", "200");
     let mut world = world_with(Identity::default(), quick).await;
     let forged = Fault::Forge;
     for (fault, time, status, err_code) in [
@@ -200,7 +200,7 @@ async fn what_is_not_looked_at_may_hold_anything() {
         event["requestContext"]["deep"] = json!("DEEP");
         let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
         let text = event.to_string().replace("ODD", "\\ud800").replace("\"DEEP\"", &deep);
-        let deadline = sandbox::runtime::Deadline::After(ms(10_000));
+        let deadline = sandbox::mock::runtime::Deadline::After(ms(10_000));
         let answer = world.function.invoke_text(text, deadline).await.json();
         assert_form(caller, &answer, 200, &json!({}));
     }

@@ -1,8 +1,8 @@
 //! What is believed of WeChat Pay's replies, and what is not.
 
 use sandbox::{
-    gateway::{Fault, Times, TradeState},
-    sign::{Fields, sign, xml},
+    mock::gateway::{Fault, Times, TradeState},
+    mock::signed_xml::{Fields, sign, xml},
 };
 use serde_json::json;
 

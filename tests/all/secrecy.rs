@@ -2,10 +2,10 @@
 
 use sandbox::{
     Sandbox,
-    function::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN},
-    gateway::{Fault, Times, TradeState},
-    identity::Identity,
-    secrets::Failure,
+    mock::function::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN},
+    mock::gateway::{Fault, Times, TradeState},
+    mock::identity::Identity,
+    mock::secrets::Failure,
 };
 use serde_json::json;
 
@@ -72,7 +72,7 @@ async fn no_log_error_or_reply_shows_a_key_credentials_a_sign_or_a_request() {
         }
     }
     for reply in received.iter().filter_map(|received| received.reply.as_deref()) {
-        let fields = sandbox::sign::read_xml(reply).unwrap();
+        let fields = sandbox::mock::signed_xml::read_xml(reply).unwrap();
         if let Some(sign) = fields.get("sign") {
             assert!(!logs.contains(sign), "a reply's sign in the log");
         }

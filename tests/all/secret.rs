@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use sandbox::{
     Sandbox,
-    gateway::{Fault, Times, TradeState},
-    identity::Identity,
-    secrets::Failure,
+    mock::gateway::{Fault, Times, TradeState},
+    mock::identity::Identity,
+    mock::secrets::Failure,
 };
 use serde_json::{Value, json};
 

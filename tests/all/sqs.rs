@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use sandbox::{
-    gateway::{Fault, Times, TradeState},
-    identity::Identity,
+    mock::gateway::{Fault, Times, TradeState},
+    mock::identity::Identity,
 };
 use serde_json::{Value, json};
 
@@ -109,7 +109,7 @@ async fn no_more_than_ten_orders_are_under_way_at_once() {
     assert_eq!(failed(&invocation.json()), BTreeSet::new());
     assert!(invocation.took >= ms(900), "three rounds take three delays: {:?}", invocation.took);
     let connections: usize =
-        world.sandbox.gateway.endpoints().iter().map(sandbox::gateway::Endpoint::connections).sum();
+        world.sandbox.gateway.endpoints().iter().map(sandbox::mock::gateway::Endpoint::connections).sum();
     assert!(connections <= 10, "{connections}");
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use sandbox::{Sandbox, function::Function, function::FunctionBuilder, gateway::TradeState, identity::Identity};
+use sandbox::{
+    Sandbox, mock::function::Function, mock::function::FunctionBuilder, mock::gateway::TradeState,
+    mock::identity::Identity,
+};
 use serde_json::{Value, json};
 
 /// The number of the order that most tests close.

@@ -1,6 +1,6 @@
 //! HTTPS: one file of roots for WeChat Pay and Secrets Manager, and nobody else trusted.
 
-use sandbox::{Sandbox, gateway::TradeState, tls::Authority};
+use sandbox::{Sandbox, mock::gateway::TradeState, mock::tls::Authority};
 
 use crate::support::{ORDER, function, order};
 

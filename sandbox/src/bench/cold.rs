@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Measured, Program, figures::mebibytes, world::World};
-use crate::function::{Function, FunctionBuilder};
+use crate::mock::function::{Function, FunctionBuilder};
 
 /// Starts that don't count, of each program: they bring its file into memory.
 const WARM_UP: usize = 3;

@@ -38,7 +38,7 @@ pub(super) async fn measure(
     starts: usize,
     distance: Distance,
 ) -> anyhow::Result<()> {
-    let endpoint = world.gateway().endpoints().first().map(crate::gateway::Endpoint::address);
+    let endpoint = world.gateway().endpoints().first().map(crate::mock::gateway::Endpoint::address);
     let gateway = endpoint.map(|address| stretch(address, distance.gateway)).transpose()?;
     let gateway = gateway.map(|address| format!("https://{address}")).unwrap_or_default();
     let secrets = format!("https://{}", stretch(world.sandbox.secrets.address(), distance.secrets)?);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::function::FunctionBuilder;
+use crate::mock::function::FunctionBuilder;
 
 /// What a program does, and so which answer is the right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

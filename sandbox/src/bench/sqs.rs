@@ -9,8 +9,8 @@ use super::{
     world::{Event, World},
 };
 use crate::{
-    function::Function,
-    gateway::{Fault, Times},
+    mock::function::Function,
+    mock::gateway::{Fault, Times},
 };
 
 /// How long the gateway thinks about each order.

@@ -9,7 +9,7 @@ use super::{
     program::{Kind, Program},
     world::World,
 };
-use crate::function::Function;
+use crate::mock::function::Function;
 
 /// The invocations before those that are measured; resident memory after them is what later growth is held against.
 const WARM_UP: u32 = 100;

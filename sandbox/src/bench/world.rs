@@ -17,10 +17,10 @@ use super::{
 };
 use crate::{
     Sandbox,
-    function::{Function, FunctionBuilder, Invocation},
-    gateway::{Gateway, TradeState},
-    runtime::Deadline,
-    tls::Authority,
+    mock::function::{Function, FunctionBuilder, Invocation},
+    mock::gateway::{Gateway, TradeState},
+    mock::runtime::Deadline,
+    mock::tls::Authority,
 };
 
 /// The variables that name a file of roots: the function's own, Node.js's, and those of AWS's and Python's libraries.
@@ -59,7 +59,7 @@ impl World {
     /// The gateway's own share of the last call.
     pub(super) fn gateways_own(&self, kind: Kind) -> Duration {
         let first = self.gateway().endpoints().first().filter(|_| kind != Kind::Floor);
-        first.map(crate::gateway::Endpoint::turnaround).unwrap_or_default()
+        first.map(crate::mock::gateway::Endpoint::turnaround).unwrap_or_default()
     }
 
     /// The program, ready to be started.

@@ -8,9 +8,9 @@ use std::{
 
 use super::plan::Plan;
 use crate::{
-    function::{Invocation, Outcome},
-    gateway::{Gateway, TradeState},
-    sign::read_xml,
+    mock::function::{Invocation, Outcome},
+    mock::gateway::{Gateway, TradeState},
+    mock::signed_xml::read_xml,
 };
 
 /// How much a warm function may grow, in kibibytes.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::{
-    gateway::{Fault, TradeState},
-    secrets::Failure,
+    mock::gateway::{Fault, TradeState},
+    mock::secrets::Failure,
 };
 
 /// One order of the run.

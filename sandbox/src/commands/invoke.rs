@@ -5,9 +5,9 @@ use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context;
 use sandbox::{
     Sandbox, binary,
-    function::Outcome,
-    identity::Identity,
-    runtime::{Answer, Deadline},
+    mock::function::Outcome,
+    mock::identity::Identity,
+    mock::runtime::{Answer, Deadline},
 };
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write, stderr};
 
-use sandbox::gateway::Received;
+use sandbox::mock::gateway::Received;
 use serde_json::Value;
 
 /// What a reply means, and what to do now.
@@ -89,7 +89,7 @@ pub fn came_back(received: &Received) {
     let text = match &received.reply {
         None => "nothing that is a reply".to_owned(),
         Some(reply) => {
-            let fields = sandbox::sign::read_xml(reply).unwrap_or_default();
+            let fields = sandbox::mock::signed_xml::read_xml(reply).unwrap_or_default();
             let named = ["return_code", "return_msg", "result_code", "err_code"]
                 .into_iter()
                 .filter_map(|name| Some(format!("{name} {}", fields.get(name)?)));
@@ -101,7 +101,9 @@ pub fn came_back(received: &Received) {
 
 /// A document with its sign cut short.
 pub fn wire(direction: &str, document: &str) {
-    let sign = sandbox::sign::read_xml(document).and_then(|fields| fields.get("sign").cloned()).unwrap_or_default();
+    let sign = sandbox::mock::signed_xml::read_xml(document)
+        .and_then(|fields| fields.get("sign").cloned())
+        .unwrap_or_default();
     let shown = match sign.get(..8) {
         Some(start) => document.replace(&sign, &format!("{start}…")),
         None => document.to_owned(),

@@ -1,6 +1,6 @@
 //! What the gateway's books say of an order that an event names: its number's first word decides.
 
-use sandbox::gateway::{Fault, TradeState, Unknown};
+use sandbox::mock::gateway::{Fault, TradeState, Unknown};
 
 /// The scenarios, for `--help`.
 pub const HELP: &str = "\

@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::Context;
-use sandbox::{Sandbox, gateway::Gateway, identity::Identity, runtime::RuntimeApi, secrets::Secrets};
+use sandbox::{
+    Sandbox, mock::gateway::Gateway, mock::identity::Identity, mock::runtime::RuntimeApi, mock::secrets::Secrets,
+};
 
 use super::{
     report::{self, Colour},

@@ -20,9 +20,9 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::{Books, Fault, Received, Times, Unknown, rules};
 use crate::{
-    listener::{Break, BreakableListener, Connections, ThisConnection},
-    sign::{Fields, read_xml, xml},
-    tls,
+    mock::listener::{Break, BreakableListener, Connections, ThisConnection},
+    mock::signed_xml::{Fields, read_xml, xml},
+    mock::tls,
 };
 
 /// Where orders are closed; nothing else is here.

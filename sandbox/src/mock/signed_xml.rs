@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn every_vector_signs_as_published() {
-        let vectors: Vec<Vector> = serde_json::from_str(include_str!("../../tests/vectors.json")).unwrap();
+        let vectors: Vec<Vector> = serde_json::from_str(include_str!("../../../tests/vectors.json")).unwrap();
         for vector in vectors {
             for (sign_type, expected) in [("MD5", vector.md5), ("HMAC-SHA256", vector.hmac_sha256)] {
                 if let Some(expected) = expected {

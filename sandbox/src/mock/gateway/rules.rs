@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Books;
-use crate::sign::{Fields, sign};
+use crate::mock::signed_xml::{Fields, sign};
 
 /// The state of an order, in WeChat Pay's words (`trade_state` of orderquery).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::runtime::Answer;
+use crate::mock::runtime::Answer;
 
 /// What became of an event.
 #[derive(Clone, Debug, PartialEq)]

@@ -19,7 +19,7 @@ pub use fault::{Fault, Times};
 pub use rules::TradeState;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::{identity::Identity, sign::Fields};
+use crate::{mock::identity::Identity, mock::signed_xml::Fields};
 
 /// The gateway; clones share the same books.
 #[derive(Clone, Debug)]

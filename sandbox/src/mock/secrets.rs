@@ -18,8 +18,8 @@ use tokio::{task::JoinHandle, time::sleep};
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::{
-    listener::{Break, BreakableListener, Connections, ThisConnection},
-    tls,
+    mock::listener::{Break, BreakableListener, Connections, ThisConnection},
+    mock::tls,
 };
 
 /// The name of the secret.

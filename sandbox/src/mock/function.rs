@@ -21,7 +21,7 @@ use tokio::{
 
 pub use invocation::{Invocation, Outcome};
 
-use crate::runtime::{Deadline, Moments, RuntimeApi};
+use crate::mock::runtime::{Deadline, Moments, RuntimeApi};
 
 /// The AWS credentials that every function gets: nothing of them may show anywhere.
 pub const ACCESS_KEY_ID: &str = "ASIACANARYACCESSKEY0";
