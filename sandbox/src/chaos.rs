@@ -144,7 +144,7 @@ impl Run {
         };
         for &(_, weather) in self.plan.weather.iter().filter(|(at, _)| *at == job) {
             lock(&self.books).weather += 1;
-            let Sandbox { gateway, secrets, identity } = &self.sandbox;
+            let Sandbox { gateway, secrets, identity, .. } = &self.sandbox;
             match weather {
                 Weather::Down(endpoint) => {
                     if let Some(endpoint) = gateway.endpoints().get(endpoint) {

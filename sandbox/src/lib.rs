@@ -1,9 +1,9 @@
-//! Stand-ins for everything around `close-order` that a machine without WeChat or AWS lacks, on loopback: WeChat Pay
-//! ([`mock::gateway`]), Secrets Manager ([`mock::secrets`]) and Lambda's Runtime API ([`mock::runtime`]), which runs the real binary
-//! ([`mock::function`]). For the tests, the benchmark and people; production never links it.
+//! Tries `close-order` on a machine without WeChat or AWS. [`mock`] has everything around the function, on loopback;
+//! [`chaos`] lets all of it go wrong, [`bench`] measures; [`binary`] builds the real binary. For the tests, the benchmark
+//! and people; production never links it.
 //!
-//! What it checks and signs it does with code of its own ([`mock::signed_xml`]), so that a mistake of the function is not cancelled
-//! by the same mistake here.
+//! What it checks and signs it does with code of its own ([`mock::signed_xml`]), so that a mistake of the function is not
+//! cancelled by the same mistake here.
 
 pub mod bench;
 pub mod binary;
@@ -16,29 +16,31 @@ use std::{
     sync::Arc,
 };
 
-use mock::function::FunctionBuilder;
-use mock::gateway::Gateway;
-use mock::identity::Identity;
-use mock::secrets::{self, Secrets};
-use mock::tls::Authority;
+use mock::{
+    event_bus::{self, EventBus},
+    function::FunctionBuilder,
+    gateway::Gateway,
+    identity::Identity,
+    secrets::{self, Secrets},
+    tls::Authority,
+};
 use tokio_rustls::rustls::ServerConfig;
 
-/// Loopback, on a port of the system's choosing.
-const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-
-/// WeChat Pay with two endpoints, and Secrets Manager with the key to it.
+/// WeChat Pay with two endpoints, Secrets Manager with the key to it, and EventBridge.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     /// WeChat Pay.
     pub gateway: Gateway,
     /// Secrets Manager.
     pub secrets: Secrets,
-    /// The service provider that both know.
+    /// EventBridge.
+    pub events: EventBus,
+    /// The merchant that WeChat Pay and the secret know.
     pub identity: Identity,
 }
 
 impl Sandbox {
-    /// Starts the stand-ins on ports of the system's choosing.
+    /// Starts the mocks on ports of the system's choosing.
     ///
     /// # Errors
     /// When loopback can't be listened on.
@@ -46,40 +48,46 @@ impl Sandbox {
         Self::start_as(Identity::default()).await
     }
 
-    /// Starts the stand-ins for another service provider.
+    /// Starts the mocks for another merchant.
     ///
     /// # Errors
     /// When loopback can't be listened on.
     pub async fn start_as(identity: Identity) -> anyhow::Result<Self> {
-        Self::start_at(ANY, None, identity).await
+        Self::start_at([127, 0, 0, 1].into(), None, identity).await
     }
 
-    /// Starts the stand-ins over TLS. A function trusts them through `SSL_CERT_FILE`, a file with the authority's
+    /// Starts the mocks over TLS. A function trusts them through `SSL_CERT_FILE`, a file with the authority's
     /// certificate.
     ///
     /// # Errors
     /// When loopback can't be listened on.
     pub async fn start_over_tls(authority: &Authority) -> anyhow::Result<Self> {
-        // Of another name than WeChat Pay, as in life: a TLS session with one is none with the other.
-        let secrets = SocketAddr::from(([127, 0, 0, 2], 0));
-        Self::start_at(secrets, Some(authority.server()), Identity::default()).await
+        // AWS has another name than WeChat Pay, as in life: a TLS session with one is none with the other.
+        Self::start_at([127, 0, 0, 2].into(), Some(authority.server()), Identity::default()).await
     }
 
-    async fn start_at(secrets: SocketAddr, tls: Option<Arc<ServerConfig>>, identity: Identity) -> anyhow::Result<Self> {
-        let gateway = Gateway::start_over(tls.clone(), identity.clone(), &[ANY, ANY]).await?;
-        let secrets = Secrets::start_over(tls, secrets, &identity.secret()).await?;
-        Ok(Self { gateway, secrets, identity })
+    async fn start_at(aws: Ipv4Addr, tls: Option<Arc<ServerConfig>>, identity: Identity) -> anyhow::Result<Self> {
+        // A port of the system's choosing.
+        let at = |host| SocketAddr::new(IpAddr::V4(host), 0);
+        let gateway = Gateway::start_over(tls.clone(), identity.clone(), &[at(Ipv4Addr::LOCALHOST); 2]).await?;
+        let secrets = Secrets::start_over(tls.clone(), at(aws), &identity.secret()).await?;
+        let events = EventBus::start_over(tls, at(aws)).await?;
+        Ok(Self { gateway, secrets, events, identity })
     }
 
-    /// A function of this program that finds the stand-ins.
+    /// A function of this program that finds the mocks and publishes no events.
     #[must_use]
     pub fn function(&self, program: impl Into<PathBuf>) -> FunctionBuilder {
-        self.environment()
-            .into_iter()
-            .fold(FunctionBuilder::new(program), |builder, (name, value)| builder.env(name, &value))
+        with(FunctionBuilder::new(program), self.environment())
     }
 
-    /// The variables by which a function finds the stand-ins.
+    /// A function of this program that finds the mocks and publishes its events.
+    #[must_use]
+    pub fn function_with_events(&self, program: impl Into<PathBuf>) -> FunctionBuilder {
+        with(self.function(program), self.events_environment())
+    }
+
+    /// The variables by which a function finds the mocks that it needs.
     #[must_use]
     pub fn environment(&self) -> [(&'static str, String); 3] {
         [
@@ -88,4 +96,14 @@ impl Sandbox {
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets.url()),
         ]
     }
+
+    /// The variables by which a function publishes events.
+    #[must_use]
+    pub fn events_environment(&self) -> [(&'static str, String); 2] {
+        [("OUTCOME_EVENT_BUS", event_bus::BUS.to_owned()), ("AWS_ENDPOINT_URL_EVENTBRIDGE", self.events.url())]
+    }
+}
+
+fn with<const N: usize>(builder: FunctionBuilder, environment: [(&'static str, String); N]) -> FunctionBuilder {
+    environment.into_iter().fold(builder, |builder, (name, value)| builder.env(name, &value))
 }

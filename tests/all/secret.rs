@@ -52,7 +52,7 @@ async fn a_secret_that_cant_be_read_is_told_and_the_next_order_tries_again() {
         Failure::AccessDenied,
         Failure::InternalError,
         Failure::Throttled,
-        Failure::Binary,
+        Failure::Unavailable,
         Failure::Hang,
         Failure::Reset,
     ] {

@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::Context;
 use sandbox::{
-    Sandbox, mock::gateway::Gateway, mock::identity::Identity, mock::runtime::RuntimeApi, mock::secrets::Secrets,
+    Sandbox, mock::event_bus::EventBus, mock::gateway::Gateway, mock::identity::Identity, mock::runtime::RuntimeApi,
+    mock::secrets::Secrets,
 };
 
 use super::{
@@ -34,7 +35,10 @@ pub struct Args {
     /// The port of Lambda's Runtime API and Invoke API.
     #[arg(long, default_value_t = 9721)]
     runtime_port: u16,
-    /// The algorithm of the signs.
+    /// The port of EventBridge.
+    #[arg(long, default_value_t = 9731)]
+    events_port: u16,
+    /// The algorithm of the signatures.
     #[arg(long, default_value = "MD5", value_parser = ["MD5", "HMAC-SHA256"])]
     sign_type: String,
 }
@@ -51,9 +55,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     gateway.unknown_orders(scenario::start_of);
     let secrets =
         Secrets::start(at(args.secrets_port), &identity.secret()).await.with_context(taken(args.secrets_port))?;
+    let events = EventBus::start(at(args.events_port)).await.with_context(taken(args.events_port))?;
     let runtime = RuntimeApi::start(at(args.runtime_port)).await.with_context(taken(args.runtime_port))?;
 
-    let sandbox = Sandbox { gateway, secrets, identity };
+    let sandbox = Sandbox { gateway, secrets, events, identity };
     let mut out = std::io::stdout().lock();
     for (name, value) in sandbox.environment() {
         writeln!(out, "export {name}='{value}'")?;

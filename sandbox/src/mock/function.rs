@@ -6,11 +6,12 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
+use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -18,10 +19,14 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 pub use invocation::{Invocation, Outcome};
 
-use crate::mock::runtime::{Deadline, Moments, RuntimeApi};
+use crate::mock::{
+    lock,
+    runtime::{Deadline, Moments, RuntimeApi},
+};
 
 /// The AWS credentials that every function gets: nothing of them may show anywhere.
 pub const ACCESS_KEY_ID: &str = "ASIACANARYACCESSKEY0";
@@ -152,7 +157,7 @@ impl FunctionBuilder {
                 for reader in function.readers {
                     let _ = reader.await;
                 }
-                bail!("the function ended at its start with {}: {}", status?, read(&function.logs).trim());
+                bail!("the function ended at its start with {}: {}", status?, lock(&function.logs).trim());
             }
             () = tokio::time::sleep(START_TIMEOUT) => {
                 bail!("the function did not start in time: {}", function.logs());
@@ -205,29 +210,63 @@ impl Function {
 
     /// Hands over any text with any deadline.
     pub async fn invoke_text(&mut self, event: String, deadline: Deadline) -> Invocation {
+        let mut invocations = self.invoke_texts(vec![event], deadline).await;
+        invocations.swap_remove(0)
+    }
+
+    /// Hands over several events at once, as Lambda Managed Instances do, and waits for all the answers. A function that
+    /// was started without `AWS_LAMBDA_MAX_CONCURRENCY` takes one after the other.
+    pub async fn invoke_together(&mut self, events: &[Value]) -> Vec<Invocation> {
+        self.invoke_texts(events.iter().map(Value::to_string).collect(), Deadline::After(self.timeout)).await
+    }
+
+    async fn invoke_texts(&mut self, events: Vec<String>, deadline: Deadline) -> Vec<Invocation> {
         let start = Instant::now();
         let time = match deadline {
             Deadline::After(time) => time,
             Deadline::Header(_) => self.timeout,
         };
-        let outcome = tokio::select! {
-            answer = timeout(time + GRACE, self.runtime.invoke(event, deadline)) => match answer {
-                Ok(Some(answer)) => Outcome::Answered(answer),
-                Ok(None) => Outcome::Exited,
-                Err(_) => Outcome::TimedOut,
-            },
-            _ = self.child.wait() => Outcome::Exited,
+        let exited = CancellationToken::new();
+        let invocations = events.into_iter().map(|event| {
+            let invoked = self.runtime.begin(event, deadline);
+            let (ids, exited) = (invoked.ids.clone(), exited.clone());
+            async move {
+                let outcome = tokio::select! {
+                    biased;
+                    answer = timeout(time.saturating_add(GRACE), invoked.answer()) => match answer {
+                        Ok(Some(answer)) => Outcome::Answered(answer),
+                        Ok(None) => Outcome::Exited,
+                        Err(_) => Outcome::TimedOut,
+                    },
+                    () = exited.cancelled() => Outcome::Exited,
+                };
+                Invocation { outcome, took: start.elapsed(), ids }
+            }
+        });
+        let mut all = std::pin::pin!(join_all(invocations));
+        let invocations = tokio::select! {
+            biased;
+            invocations = &mut all => invocations,
+            _ = self.child.wait() => {
+                exited.cancel();
+                all.await
+            }
         };
-        if outcome == Outcome::TimedOut {
+        if invocations.iter().any(|invocation| invocation.outcome == Outcome::TimedOut) {
             let _ = self.child.kill().await;
         }
-        Invocation { outcome, took: start.elapsed() }
+        invocations
+    }
+
+    /// Sets the client context (`Lambda-Runtime-Client-Context`) of the invocations from now on.
+    pub fn set_client_context(&self, client_context: Option<&str>) {
+        self.runtime.set_client_context(client_context);
     }
 
     /// All that it wrote so far.
     #[must_use]
     pub fn logs(&self) -> String {
-        read(&self.logs)
+        lock(&self.logs).clone()
     }
 
     /// The lines that it logged so far about orders.
@@ -294,13 +333,9 @@ fn collect(stream: impl AsyncRead + Unpin + Send + 'static, logs: Arc<Mutex<Stri
     tokio::spawn(async move {
         let mut lines = BufReader::new(stream).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            let mut logs = logs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut logs = lock(&logs);
             logs.push_str(&line);
             logs.push('\n');
         }
     })
-}
-
-fn read(logs: &Mutex<String>) -> String {
-    logs.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

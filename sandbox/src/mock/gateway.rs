@@ -1,54 +1,49 @@
-//! WeChat Pay API v2 as a service provider meets it at `/pay/closeorder`: stateful, strict, and as faulty as wanted.
+//! WeChat Pay API v2 at `/pay/closeorder` and `/pay/orderquery`: stateful, strict, and as faulty as wanted. What it does
+//! not reproduce is said in [`crate::mock`].
 //!
-//! It has one set of books and one or more endpoints in front of them, as the real one has
-//! (`api.mch.weixin.qq.com`, `api2.mch.weixin.qq.com`).
+//! One gateway has one or more endpoints in front of it, as the real one has (`api.mch.weixin.qq.com`,
+//! `api2.mch.weixin.qq.com`).
 
+mod call;
 mod endpoint;
 mod fault;
-mod rules;
+mod order;
+mod reply;
+mod request;
+mod state;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Instant,
 };
 
+pub use call::Call;
 pub use endpoint::Endpoint;
 pub use fault::{Fault, Times};
-pub use rules::TradeState;
+pub use order::{Order, TradeState, transaction_id};
+pub use reply::OPENID;
+use tokio::sync::mpsc;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::{mock::identity::Identity, mock::signed_xml::Fields};
+use crate::mock::{identity::Identity, lock, signed_xml::Fields};
+use state::GatewayState;
 
-/// The gateway; clones share the same books.
+/// The gateway; clones share the same orders.
 #[derive(Clone, Debug)]
 pub struct Gateway {
-    books: Arc<Mutex<Books>>,
+    state: Arc<Mutex<GatewayState>>,
     endpoints: Arc<Vec<Endpoint>>,
 }
 
-/// What the gateway knows, and what it was told to do wrong.
-#[derive(Debug)]
-pub(crate) struct Books {
-    identity: Identity,
-    orders: HashMap<String, TradeState>,
-    /// How an order starts that was never put on the books, if not as one that was never made.
-    unknown: Option<fn(&str) -> Unknown>,
-    faults_by_order: HashMap<String, VecDeque<(Times, Fault)>>,
-    faults_by_call: VecDeque<(Times, Fault)>,
-    /// What was received, with the number of its call.
-    received: Vec<(u64, Received)>,
-    calls: u64,
-}
-
-/// How an order starts that was never put on the books.
-#[derive(Clone, Debug)]
+/// How an order starts that was never put into the gateway.
+#[derive(Clone, Debug, Default)]
 pub struct Unknown {
-    /// Its state.
-    pub state: Option<TradeState>,
-    /// What goes wrong with every call about it.
-    pub fault: Option<Fault>,
+    /// The order, if there is to be one.
+    pub order: Option<Order>,
+    /// What goes wrong with every call about it; with one call alone, if that is named.
+    pub fault: Option<(Option<Call>, Fault)>,
 }
 
 /// One request, and what became of it.
@@ -56,6 +51,8 @@ pub struct Unknown {
 pub struct Received {
     /// Which endpoint took it, from 0.
     pub endpoint: usize,
+    /// Which call it was, if any that the gateway knows.
+    pub call: Option<Call>,
     /// The HTTP method.
     pub method: String,
     /// The path.
@@ -66,6 +63,8 @@ pub struct Received {
     pub body: String,
     /// The body's fields, if it is a flat document.
     pub fields: Fields,
+    /// What was made to go wrong with it.
+    pub fault: Option<Fault>,
     /// The document that was sent back, if any was.
     pub reply: Option<String>,
     /// When it came.
@@ -81,7 +80,8 @@ impl Gateway {
         Self::start_over(None, identity, addresses).await
     }
 
-    /// Starts a gateway, over TLS if told how.
+    /// Starts a gateway, over TLS if told how. With a certificate of another [`crate::mock::tls::Authority`] than the
+    /// function trusts, it is one that the function must not talk to.
     ///
     /// # Errors
     /// When an address is taken.
@@ -90,20 +90,12 @@ impl Gateway {
         identity: Identity,
         addresses: &[SocketAddr],
     ) -> anyhow::Result<Self> {
-        let books = Arc::new(Mutex::new(Books {
-            identity,
-            orders: HashMap::new(),
-            unknown: None,
-            faults_by_order: HashMap::new(),
-            faults_by_call: VecDeque::new(),
-            received: Vec::new(),
-            calls: 0,
-        }));
+        let state = Arc::new(Mutex::new(GatewayState::new(identity)));
         let mut endpoints = Vec::new();
         for (index, &address) in addresses.iter().enumerate() {
-            endpoints.push(Endpoint::start(index, address, Arc::clone(&books), tls.clone()).await?);
+            endpoints.push(Endpoint::start(index, address, Arc::clone(&state), tls.clone()).await?);
         }
-        Ok(Self { books, endpoints: Arc::new(endpoints) })
+        Ok(Self { state, endpoints: Arc::new(endpoints) })
     }
 
     /// The endpoints, in order of preference.
@@ -118,12 +110,13 @@ impl Gateway {
         self.endpoints.iter().map(Endpoint::url).collect::<Vec<_>>().join(",")
     }
 
-    /// Puts an order on the books.
-    pub fn put_order(&self, out_trade_no: &str, state: TradeState) {
-        self.lock().orders.insert(out_trade_no.to_owned(), state);
+    /// Puts an order into the gateway: one in a state, or one that is told how to behave.
+    pub fn put_order(&self, out_trade_no: &str, order: impl Into<Order>) {
+        self.lock().orders.insert(out_trade_no.to_owned(), order.into());
     }
 
-    /// Says how orders start that were never put on the books.
+    /// Says how orders start that were never put into the gateway. Without a rule there are no such orders: closeorder
+    /// answers SUCCESS and orderquery `ORDERNOTEXIST`, as the real gateway does.
     pub fn unknown_orders(&self, rule: fn(&str) -> Unknown) {
         self.lock().unknown = Some(rule);
     }
@@ -131,7 +124,7 @@ impl Gateway {
     /// The state of an order, if there is such an order.
     #[must_use]
     pub fn order(&self, out_trade_no: &str) -> Option<TradeState> {
-        self.lock().orders.get(out_trade_no).copied()
+        self.lock().orders.get(out_trade_no).map(|order| order.state)
     }
 
     /// Changes whom the gateway knows: a rotated key, another merchant.
@@ -139,21 +132,31 @@ impl Gateway {
         self.lock().identity = identity;
     }
 
-    /// Makes calls about one order go wrong.
+    /// Makes calls about one order go wrong, whichever they are.
     pub fn fault_on_order(&self, out_trade_no: &str, times: Times, fault: Fault) {
-        self.lock().faults_by_order.entry(out_trade_no.to_owned()).or_default().push_back((times, fault));
+        self.lock().faults_of(out_trade_no).push(None, times, fault);
     }
 
-    /// Makes the next calls go wrong, whichever orders they are about.
+    /// Makes one call about one order go wrong.
+    pub fn fault_on_order_call(&self, out_trade_no: &str, call: Call, times: Times, fault: Fault) {
+        self.lock().faults_of(out_trade_no).push(Some(call), times, fault);
+    }
+
+    /// Makes the next calls go wrong, whichever they are and whichever orders they are about.
     pub fn fault_on_next_calls(&self, times: Times, fault: Fault) {
-        self.lock().faults_by_call.push_back((times, fault));
+        self.lock().faults.push(None, times, fault);
+    }
+
+    /// Makes one call go wrong, whichever orders it is about: orderquery is down while closeorder is not, for instance.
+    pub fn fault_on_call(&self, call: Call, times: Times, fault: Fault) {
+        self.lock().faults.push(Some(call), times, fault);
     }
 
     /// Forgets all faults by call and by order.
     pub fn clear_faults(&self) {
-        let mut books = self.lock();
-        books.faults_by_call.clear();
-        books.faults_by_order.clear();
+        let mut state = self.lock();
+        state.faults.clear();
+        state.faults_by_order.clear();
     }
 
     /// Everything received so far.
@@ -162,12 +165,26 @@ impl Gateway {
         self.lock().received.iter().map(|(_, received)| received.clone()).collect()
     }
 
+    /// How many requests of this call were received so far.
+    #[must_use]
+    pub fn count(&self, call: Call) -> usize {
+        self.lock().received.iter().filter(|(_, received)| received.call == Some(call)).count()
+    }
+
     /// Forgets what was received.
     pub fn clear_received(&self) {
         self.lock().received.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Every exchange from now on, as soon as it is over: the reply was made, or the connection is gone.
+    #[must_use]
+    pub fn watch(&self) -> mpsc::UnboundedReceiver<Received> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.lock().watchers.push(sender);
+        receiver
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GatewayState> {
+        lock(&self.state)
     }
 }

@@ -1,11 +1,12 @@
 //! Connections that can be broken from within: what a flaky gateway does to its callers. Plain ones, or TLS on top.
 
 use std::{
+    future::poll_fn,
     io,
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -13,6 +14,7 @@ use std::{
 };
 
 use axum::{
+    Router,
     extract::connect_info::Connected,
     serve::{IncomingStream, Listener},
 };
@@ -21,9 +23,16 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::sleep,
 };
 use tokio_rustls::{Accept, TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tokio_util::either::Either;
+
+use super::lock;
+
+/// How long accepting pauses after an error that is not one connection's own, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a connection ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +47,7 @@ pub enum Break {
 #[derive(Debug, Default)]
 pub struct Breaker {
     state: AtomicU8,
+    requests: AtomicUsize,
     waker: AtomicWaker,
 }
 
@@ -46,6 +56,11 @@ impl Breaker {
     pub fn trip(&self, how: Break) {
         self.state.store(if how == Break::Reset { 1 } else { 2 }, Ordering::SeqCst);
         self.waker.wake();
+    }
+
+    /// Counts a request that came by the connection; how many that makes.
+    pub(super) fn begin_request(&self) -> usize {
+        self.requests.fetch_add(1, Ordering::SeqCst) + 1
     }
 }
 
@@ -73,7 +88,7 @@ impl Connections {
 
     /// Breaks all that are open.
     pub fn break_all(&self, how: Break) {
-        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        let open = std::mem::take(&mut *lock(&self.open));
         open.iter().filter_map(Weak::upgrade).for_each(|breaker| breaker.trip(how));
     }
 }
@@ -104,7 +119,7 @@ impl BreakableListener {
         let _ = stream.set_nodelay(true);
         let breaker = Arc::<Breaker>::default();
         self.connections.accepted.fetch_add(1, Ordering::SeqCst);
-        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.connections.open);
         open.retain(|breaker| breaker.strong_count() > 0);
         open.push(Arc::downgrade(&breaker));
         let turnaround_ns = Arc::clone(&self.connections.turnaround_ns);
@@ -119,17 +134,19 @@ impl Listener for BreakableListener {
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         loop {
             tokio::select! {
-                accepted = self.listener.accept() => {
-                    let Ok((stream, address)) = accepted else { continue };
+                (stream, address) = next_connection(|cx| self.listener.poll_accept(cx)) => {
                     let stream = self.breakable(stream);
                     match &self.tls {
                         None => return (Either::Left(stream), address),
                         Some(tls) => self.handshakes.push(TlsAcceptor::from(Arc::clone(tls)).accept(stream)),
                     }
                 }
-                // A handshake that fails is the peer's loss.
-                Some(Ok(stream)) = self.handshakes.next(), if !self.handshakes.is_empty() => {
-                    if let Ok(address) = stream.get_ref().0.stream.peer_addr() {
+                // A handshake that fails is the peer's loss; no pattern here, which would switch this branch off until
+                // something else happens.
+                shaken = self.handshakes.next(), if !self.handshakes.is_empty() => {
+                    if let Some(Ok(stream)) = shaken
+                        && let Ok(address) = stream.get_ref().0.stream.peer_addr()
+                    {
                         return (Either::Right(stream), address);
                     }
                 }
@@ -139,6 +156,43 @@ impl Listener for BreakableListener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+}
+
+/// Accepts a connection, with a pause after an error, as axum's own listener has it: not for a connection that was gone
+/// before it was accepted, but for a lack that accepting at once again would only meet again.
+async fn next_connection<T>(mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>) -> T {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    loop {
+        match poll_fn(&mut poll_accept).await {
+            Ok(accepted) => return accepted,
+            Err(error) if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) => {}
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+/// A server; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Server(JoinHandle<()>);
+
+impl Server {
+    pub(super) fn start(listener: BreakableListener, router: Router) -> Self {
+        Self(tokio::spawn(async move {
+            let _ = axum::serve(listener, router.into_make_service_with_connect_info::<ThisConnection>()).await;
+        }))
+    }
+
+    /// Ends it, and returns when its port is free.
+    pub(super) async fn stop(mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

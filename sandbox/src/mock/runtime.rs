@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,14 +17,20 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpListener,
     sync::{Notify, oneshot, watch},
-    task::JoinHandle,
     time::timeout,
+};
+
+use crate::mock::{
+    listener::{BreakableListener, Connections, Server},
+    lock,
 };
 
 /// How long an Invoke by curl or an SDK may take.
 const INVOKE_TIME: Duration = Duration::from_secs(29);
+
+/// How long an Invoke waits for a function that was connected before, and may be between two events.
+const RECONNECT_TIME: Duration = Duration::from_secs(1);
 
 /// Largest event and answer, in bytes: Lambda's 6 MB, and room for its own wrapping.
 const MAX_PAYLOAD: usize = 6 * 1024 * 1024 + 100 * 1024;
@@ -39,18 +45,26 @@ pub struct RuntimeApi {
 
 #[derive(Debug)]
 struct Shared {
+    port: u16,
     queue: Mutex<Queue>,
     /// An event has come.
     event: Notify,
-    /// How often the function has asked for an event.
-    nexts: watch::Sender<u64>,
+    /// How often the function has asked for an event, and how many of these requests wait for one.
+    nexts: watch::Sender<Nexts>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Nexts {
+    made: u64,
+    waiting: usize,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<(String, Event)>,
+    waiting: VecDeque<Event>,
     running: HashMap<String, oneshot::Sender<Answer>>,
     invocations: u64,
+    client_context: Option<String>,
     moments: Moments,
 }
 
@@ -67,17 +81,45 @@ pub struct Moments {
 
 #[derive(Debug)]
 struct Event {
+    ids: Ids,
     payload: String,
     deadline_ms: u64,
+    client_context: Option<String>,
     answer: oneshot::Sender<Answer>,
 }
 
-#[derive(Debug)]
-struct Server(JoinHandle<()>);
+/// What tells an invocation from all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// `Lambda-Runtime-Aws-Request-Id`
+    pub request_id: String,
+    /// `Lambda-Runtime-Trace-Id`
+    pub trace_id: String,
+}
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Ids {
+    /// The ids of the nth invocation of the API at this port.
+    fn new(port: u16, number: u64) -> Self {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self {
+            request_id: format!("{port:08}-0000-4000-8000-{number:012}"),
+            trace_id: format!("Root=1-{seconds:08x}-{port:012x}{number:012x};Parent={number:016x};Sampled=0"),
+        }
+    }
+}
+
+/// An invocation that is under way.
+#[derive(Debug)]
+pub struct Invoked {
+    /// Its ids.
+    pub ids: Ids,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Invoked {
+    /// Waits for the function's answer, however long that takes; `None` if it never comes.
+    pub async fn answer(self) -> Option<Answer> {
+        self.answer.await.ok()
     }
 }
 
@@ -117,9 +159,14 @@ impl RuntimeApi {
     /// # Errors
     /// When the address is taken.
     pub async fn start(address: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { queue: Mutex::default(), event: Notify::new(), nexts: watch::Sender::new(0) });
+        let listener = BreakableListener::bind(address, Connections::default(), None).await?;
+        let address = axum::serve::Listener::local_addr(&listener)?;
+        let shared = Arc::new(Shared {
+            port: address.port(),
+            queue: Mutex::default(),
+            event: Notify::new(),
+            nexts: watch::Sender::default(),
+        });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
@@ -128,10 +175,8 @@ impl RuntimeApi {
             .route("/2018-06-01/runtime/init/error", post(init_error))
             .layer(DefaultBodyLimit::max(MAX_PAYLOAD))
             .with_state(Arc::clone(&shared));
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, router).await;
-        });
-        Ok(Self { address, shared, _server: Arc::new(Server(server)) })
+        let server = Server::start(listener, router);
+        Ok(Self { address, shared, _server: Arc::new(server) })
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
@@ -143,7 +188,7 @@ impl RuntimeApi {
     /// Waits until the function has asked for its first event: its start is over.
     pub async fn started(&self) {
         // The sender lives in `self`, so the wait can't fail.
-        let _ = self.shared.nexts.subscribe().wait_for(|&nexts| nexts > 0).await;
+        let _ = self.shared.nexts.subscribe().wait_for(|nexts| nexts.made > 0).await;
     }
 
     /// When things happened last.
@@ -152,27 +197,61 @@ impl RuntimeApi {
         self.shared.queue().moments
     }
 
+    /// Sets the client context of the invocations from now on, which Lambda passes on from whoever calls Invoke.
+    pub fn set_client_context(&self, client_context: Option<&str>) {
+        self.shared.queue().client_context = client_context.map(str::to_owned);
+    }
+
+    /// Hands an event to the function. Several can be under way at once; how many of them run at once is up to how many
+    /// the function asks for.
+    #[must_use]
+    pub fn begin(&self, payload: String, deadline: Deadline) -> Invoked {
+        self.shared.begin(payload, deadline)
+    }
+
     /// Hands an event to the function and waits for its answer, however long that takes; `None` if it never comes.
     pub async fn invoke(&self, payload: String, deadline: Deadline) -> Option<Answer> {
-        self.shared.invoke(payload, deadline).await
+        self.begin(payload, deadline).answer().await
+    }
+
+    /// Whether a function is there: it waits for an event, or works on one.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.is_connected()
     }
 }
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
-    async fn invoke(&self, payload: String, deadline: Deadline) -> Option<Answer> {
-        let (answer, answered) = oneshot::channel();
-        {
-            let mut queue = self.queue();
-            queue.invocations += 1;
-            let id = format!("00000000-0000-4000-8000-{:012}", queue.invocations);
-            queue.waiting.push_back((id, Event { payload, deadline_ms: deadline.header(), answer }));
-        }
+    fn begin(&self, payload: String, deadline: Deadline) -> Invoked {
+        let (sender, answer) = oneshot::channel();
+        let mut queue = self.queue();
+        queue.invocations += 1;
+        let ids = Ids::new(self.port, queue.invocations);
+        let client_context = queue.client_context.clone();
+        let event = Event { ids: ids.clone(), payload, deadline_ms: deadline.header(), client_context, answer: sender };
+        queue.waiting.push_back(event);
+        drop(queue);
         self.event.notify_one();
-        answered.await.ok()
+        Invoked { ids, answer }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.nexts.borrow().waiting > 0 || !self.queue().running.is_empty()
+    }
+
+    /// Waits for a function that was there before, and may be between two events; whether it is there.
+    async fn wait_for_function(&self) -> bool {
+        if self.is_connected() {
+            return true;
+        }
+        if self.nexts.borrow().made == 0 {
+            return false;
+        }
+        timeout(RECONNECT_TIME, self.nexts.subscribe().wait_for(|nexts| nexts.waiting > 0)).await.is_ok()
     }
 
     fn answered(&self, id: &str, answer: Answer) -> StatusCode {
@@ -192,38 +271,79 @@ impl Shared {
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
     let now = Instant::now();
     shared.queue().moments.first_next.get_or_insert(now);
-    shared.nexts.send_modify(|nexts| *nexts += 1);
+    let _waiting = Waiting::begin(&shared.nexts);
     loop {
-        let waiting = shared.queue().waiting.pop_front();
-        if let Some((id, event)) = waiting {
-            // Whoever sent it has given up: a function that comes later must not close that order.
+        let event = shared.queue().next();
+        if let Some(event) = event {
+            // Of several notifications that nobody waited for, only one is kept.
+            shared.event.notify_one();
+            return hand_over(event);
+        }
+        shared.event.notified().await;
+    }
+}
+
+/// A request for an event that waits; also until its connection is gone.
+struct Waiting<'a>(&'a watch::Sender<Nexts>);
+
+impl<'a> Waiting<'a> {
+    fn begin(nexts: &'a watch::Sender<Nexts>) -> Self {
+        nexts.send_modify(|nexts| {
+            nexts.made += 1;
+            nexts.waiting += 1;
+        });
+        Self(nexts)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|nexts| nexts.waiting -= 1);
+    }
+}
+
+impl Queue {
+    /// The next event, which runs from now on.
+    fn next(&mut self) -> Option<HandedOver> {
+        // Whoever sent one that is closed has given up: a function that comes later must not close that order.
+        while let Some(event) = self.waiting.pop_front() {
             if event.answer.is_closed() {
                 continue;
             }
-            let mut queue = shared.queue();
-            queue.running.insert(id.clone(), event.answer);
-            queue.moments.handed_over = Some(Instant::now());
-            drop(queue);
-            let mut response = Response::new(Body::from(event.payload));
-            let trace = format!("Root=1-00000000-{:024};Parent=0000000000000001;Sampled=0", 1);
-            for (name, value) in [
-                ("lambda-runtime-aws-request-id", id),
+            self.running.insert(event.ids.request_id.clone(), event.answer);
+            self.moments.handed_over = Some(Instant::now());
+            let Ids { request_id, trace_id } = event.ids;
+            let mut headers = vec![
+                ("lambda-runtime-aws-request-id", request_id),
                 ("lambda-runtime-deadline-ms", event.deadline_ms.to_string()),
                 (
                     "lambda-runtime-invoked-function-arn",
                     "arn:aws:lambda:eu-central-1:123456789012:function:close-order".to_owned(),
                 ),
-                ("lambda-runtime-trace-id", trace),
+                ("lambda-runtime-trace-id", trace_id),
                 ("content-type", "application/json".to_owned()),
-            ] {
-                if let Ok(value) = HeaderValue::from_str(&value) {
-                    response.headers_mut().insert(HeaderName::from_static(name), value);
-                }
-            }
-            return response;
+            ];
+            headers.extend(event.client_context.map(|context| ("lambda-runtime-client-context", context)));
+            return Some(HandedOver { headers, payload: event.payload });
         }
-        shared.event.notified().await;
+        None
     }
+}
+
+/// An event as the function gets it.
+struct HandedOver {
+    headers: Vec<(&'static str, String)>,
+    payload: String,
+}
+
+fn hand_over(event: HandedOver) -> Response {
+    let mut response = Response::new(Body::from(event.payload));
+    for (name, value) in event.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
 }
 
 async fn response(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: String) -> StatusCode {
@@ -241,15 +361,25 @@ async fn init_error() -> StatusCode {
 
 /// Lambda's own Invoke, for curl and the AWS SDKs, with the longest time that API Gateway would give.
 async fn invoke(State(shared): State<Arc<Shared>>, body: String) -> Response {
+    if !shared.wait_for_function().await {
+        let api = format!("127.0.0.1:{}", shared.port);
+        let message = format!("no function is connected: start close-order with AWS_LAMBDA_RUNTIME_API={api}");
+        return invoked(Answer::error("Sandbox.NoFunction", &message));
+    }
     let payload = if body.is_empty() { "{}".to_owned() } else { body };
-    let (body, is_error) = match timeout(INVOKE_TIME, shared.invoke(payload, Deadline::After(INVOKE_TIME))).await {
-        Ok(Some(Answer::Response(body))) => (body, false),
-        Ok(Some(Answer::Error(body))) => (body, true),
+    let answer = shared.begin(payload, Deadline::After(INVOKE_TIME)).answer();
+    invoked(match timeout(INVOKE_TIME, answer).await {
+        Ok(Some(answer)) => answer,
         Ok(None) | Err(_) => {
-            let message = format!("no answer after {} seconds; is a function attached?", INVOKE_TIME.as_secs());
-            (json!({"errorType": "Sandbox.Timedout", "errorMessage": message}).to_string(), true)
+            let message = format!("the function did not answer within {} seconds", INVOKE_TIME.as_secs());
+            Answer::error("Sandbox.Timedout", &message)
         }
-    };
+    })
+}
+
+fn invoked(answer: Answer) -> Response {
+    let is_error = matches!(answer, Answer::Error(_));
+    let (Answer::Response(body) | Answer::Error(body)) = answer;
     let mut response = Response::new(Body::from(body));
     if is_error {
         response.headers_mut().insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
@@ -258,6 +388,10 @@ async fn invoke(State(shared): State<Arc<Shared>>, body: String) -> Response {
 }
 
 impl Answer {
+    fn error(error_type: &str, message: &str) -> Self {
+        Self::Error(json!({"errorType": error_type, "errorMessage": message}).to_string())
+    }
+
     /// The result, as JSON; `Null` for a function error.
     #[must_use]
     pub fn json(&self) -> Value {

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -10,16 +10,18 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::StatusCode,
     response::Response,
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::time::sleep;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::{
-    mock::listener::{Break, BreakableListener, Connections, ThisConnection},
-    mock::tls,
+use crate::mock::{
+    aws_json,
+    listener::{Break, BreakableListener, Connections, Server, ThisConnection},
+    lock, tls,
 };
 
 /// The name of the secret.
@@ -33,19 +35,25 @@ pub const SECRET_ARN: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:s
 pub enum Failure {
     /// The function's role may not read the secret.
     AccessDenied,
+    /// The secret is gone.
+    NotFound,
+    /// The secret is marked for deletion.
+    InvalidRequest,
+    /// The secret can't be decrypted.
+    DecryptionFailure,
     /// AWS has a fault.
     InternalError,
     /// Too many reads.
     Throttled,
-    /// The secret holds binary data.
-    Binary,
+    /// HTTP status 503 without a body.
+    Unavailable,
     /// No answer ever comes.
     Hang,
     /// The connection is reset.
     Reset,
 }
 
-/// The stand-in; clones share the same secret.
+/// The mock; clones share the same secret.
 #[derive(Clone, Debug)]
 pub struct Secrets {
     address: SocketAddr,
@@ -56,7 +64,7 @@ pub struct Secrets {
 
 #[derive(Debug)]
 struct Secret {
-    value: String,
+    value: SecretValue,
     version: u32,
     failure: Option<Failure>,
     delay: Duration,
@@ -64,12 +72,9 @@ struct Secret {
 }
 
 #[derive(Debug)]
-struct Server(JoinHandle<()>);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+enum SecretValue {
+    String(String),
+    Binary(Vec<u8>),
 }
 
 impl Secrets {
@@ -90,15 +95,17 @@ impl Secrets {
         address: SocketAddr,
         secret: &Value,
     ) -> anyhow::Result<Self> {
-        let secret = Secret { value: secret.to_string(), version: 1, failure: None, delay: Duration::ZERO, reads: 0 };
-        let state = Arc::new(Mutex::new(secret));
+        let state = Arc::new(Mutex::new(Secret {
+            value: SecretValue::String(secret.to_string()),
+            version: 1,
+            failure: None,
+            delay: Duration::ZERO,
+            reads: 0,
+        }));
         let listener = BreakableListener::bind(address, Connections::default(), tls.clone()).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
-        let router = Router::new().fallback(handle).with_state(Arc::clone(&state));
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, router.into_make_service_with_connect_info::<ThisConnection>()).await;
-        });
-        Ok(Self { address, tls, state, _server: Arc::new(Server(server)) })
+        let server = Server::start(listener, Router::new().fallback(handle).with_state(Arc::clone(&state)));
+        Ok(Self { address, tls, state, _server: Arc::new(server) })
     }
 
     /// The value of `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
@@ -120,34 +127,35 @@ impl Secrets {
 
     /// Replaces the secret by any text.
     pub fn set_text(&self, secret: &str) {
-        let mut state = self.lock();
-        secret.clone_into(&mut state.value);
-        state.version += 1;
+        self.replace(SecretValue::String(secret.to_owned()));
+    }
+
+    /// Replaces the secret by secret binary.
+    pub fn set_binary(&self, secret: &[u8]) {
+        self.replace(SecretValue::Binary(secret.to_vec()));
+    }
+
+    fn replace(&self, value: SecretValue) {
+        let mut secret = lock(&self.state);
+        secret.value = value;
+        secret.version += 1;
     }
 
     /// Makes every read go wrong, or none.
     pub fn set_failure(&self, failure: Option<Failure>) {
-        self.lock().failure = failure;
+        lock(&self.state).failure = failure;
     }
 
     /// Delays every answer.
     pub fn set_delay(&self, delay: Duration) {
-        self.lock().delay = delay;
+        lock(&self.state).delay = delay;
     }
 
     /// How often the secret was asked for, failures included.
     #[must_use]
     pub fn reads(&self) -> usize {
-        self.lock().reads
+        lock(&self.state).reads
     }
-
-    fn lock(&self) -> MutexGuard<'_, Secret> {
-        lock(&self.state)
-    }
-}
-
-fn lock(state: &Mutex<Secret>) -> MutexGuard<'_, Secret> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn handle(
@@ -166,70 +174,50 @@ async fn handle(
     if !delay.is_zero() {
         sleep(delay).await;
     }
-    if let Some(refusal) = refuse(&parts.headers, &body) {
-        return refusal;
+    let target = "secretsmanager.GetSecretValue";
+    if let Some(rejection) = aws_json::reject(&parts.headers, target, "secretsmanager") {
+        return rejection;
     }
-    let secret = lock(&state).answer();
-    match failure {
-        None => json_response(StatusCode::OK, &secret),
-        Some(Failure::AccessDenied) => error(400, "AccessDeniedException", "not authorized to perform GetSecretValue"),
-        Some(Failure::InternalError) => error(500, "InternalServiceError", "internal error"),
-        Some(Failure::Throttled) => error(400, "ThrottlingException", "Rate exceeded"),
-        Some(Failure::Binary) => {
-            let mut secret = secret;
-            if let Value::Object(fields) = &mut secret {
-                fields.remove("SecretString");
-                fields.insert("SecretBinary".to_owned(), json!("AAAA"));
-            }
-            json_response(StatusCode::OK, &secret)
-        }
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let is_known = matches!(request.get("SecretId").and_then(Value::as_str), Some(SECRET_ID | SECRET_ARN));
+    let failure = failure.or((!is_known).then_some(Failure::NotFound));
+    let (status, name, message) = match failure {
+        None => return aws_json::answer(StatusCode::OK, &lock(&state).answer()),
         Some(Failure::Hang) => std::future::pending().await,
         Some(Failure::Reset) => {
             breaker.trip(Break::Reset);
-            Response::new(Body::empty())
+            return Response::new(Body::empty());
         }
-    }
-}
-
-/// What a request gets that AWS would not take.
-fn refuse(headers: &HeaderMap, body: &[u8]) -> Option<Response> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if header("x-amz-target") != "secretsmanager.GetSecretValue" {
-        return Some(error(400, "UnknownOperationException", "only GetSecretValue is known here"));
-    }
-    if !header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=") {
-        return Some(error(400, "MissingAuthenticationTokenException", "Missing Authentication Token"));
-    }
-    let request: Value = serde_json::from_slice(body).unwrap_or_default();
-    match request.get("SecretId").and_then(Value::as_str) {
-        Some(SECRET_ID | SECRET_ARN) => None,
-        _ => Some(error(400, "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")),
-    }
+        Some(Failure::Unavailable) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return response;
+        }
+        Some(Failure::AccessDenied) => (400, "AccessDeniedException", "not authorized to perform GetSecretValue"),
+        Some(Failure::NotFound) => {
+            (400, "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+        }
+        Some(Failure::InvalidRequest) => (400, "InvalidRequestException", "the secret was marked for deletion"),
+        Some(Failure::DecryptionFailure) => (400, "DecryptionFailure", "the KMS key can't decrypt the secret"),
+        Some(Failure::InternalError) => (500, "InternalServiceError", "internal error"),
+        Some(Failure::Throttled) => (400, "ThrottlingException", "Rate exceeded"),
+    };
+    aws_json::error(status, name, message)
 }
 
 impl Secret {
     fn answer(&self) -> Value {
+        let (name, value) = match &self.value {
+            SecretValue::String(text) => ("SecretString", text.clone()),
+            SecretValue::Binary(bytes) => ("SecretBinary", BASE64_STANDARD.encode(bytes)),
+        };
         json!({
             "ARN": SECRET_ARN,
             "Name": SECRET_ID,
             "VersionId": format!("00000000-0000-4000-8000-{:012}", self.version),
-            "SecretString": self.value,
+            name: value,
             "VersionStages": ["AWSCURRENT"],
             "CreatedDate": 1_795_392_000,
         })
     }
-}
-
-fn error(status: u16, name: &'static str, message: &str) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json_response(status, &json!({"__type": name, "message": message}));
-    response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(name));
-    response
-}
-
-fn json_response(status: StatusCode, value: &Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
-    response
 }

@@ -1,4 +1,4 @@
-//! TLS for the stand-ins, from a certificate authority that nobody else knows.
+//! TLS for the mocks, from a certificate authority that nobody else knows.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -46,7 +46,7 @@ impl Authority {
         &self.pem
     }
 
-    /// How a stand-in serves TLS.
+    /// How a mock serves TLS.
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
@@ -59,7 +59,7 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// The base address of a stand-in.
+/// The base address of a mock.
 pub(crate) fn url(tls: Option<&Arc<ServerConfig>>, address: SocketAddr) -> String {
     let scheme = if tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{address}")

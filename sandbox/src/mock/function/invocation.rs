@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::mock::runtime::Answer;
+use crate::mock::runtime::{Answer, Ids};
 
 /// What became of an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Invocation {
     pub outcome: Outcome,
     /// How long that took.
     pub took: Duration,
+    /// Its request id and trace id.
+    pub ids: Ids,
 }
 
 impl Invocation {

@@ -1,9 +1,9 @@
-//! One address of the gateway: takes requests, applies faults, keeps record.
+//! One address of the gateway: takes requests, applies faults, keeps a record.
 
 use std::{
-    collections::VecDeque,
+    collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -15,18 +15,19 @@ use axum::{
     response::Response,
 };
 use futures_util::stream;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{sync::mpsc, time::sleep};
 use tokio_rustls::rustls::ServerConfig;
 
-use super::{Books, Fault, Received, Times, Unknown, rules};
-use crate::{
-    mock::listener::{Break, BreakableListener, Connections, ThisConnection},
-    mock::signed_xml::{Fields, read_xml, xml},
-    mock::tls,
+use super::{
+    Call, Fault, Received,
+    state::{GatewayState, UnderWay},
 };
-
-/// Where orders are closed; nothing else is here.
-const CLOSEORDER: &str = "/pay/closeorder";
+use crate::mock::{
+    listener::{Break, BreakableListener, Connections, Server, ThisConnection},
+    lock,
+    signed_xml::read_xml,
+    tls,
+};
 
 /// Largest request that is read, in bytes.
 const MAX_REQUEST: usize = 1024 * 1024;
@@ -38,24 +39,24 @@ pub struct Endpoint {
     connections: Connections,
     tls: Option<Arc<ServerConfig>>,
     shared: Shared,
-    server: Mutex<Option<JoinHandle<()>>>,
+    server: Mutex<Option<Server>>,
 }
 
 #[derive(Clone, Debug)]
 struct Shared {
     index: usize,
-    books: Arc<Mutex<Books>>,
-    fault: Arc<Mutex<Option<Fault>>>,
+    state: Arc<Mutex<GatewayState>>,
+    faults: Arc<Mutex<HashMap<Call, Fault>>>,
 }
 
 impl Endpoint {
     pub(super) async fn start(
         index: usize,
         address: SocketAddr,
-        books: Arc<Mutex<Books>>,
+        state: Arc<Mutex<GatewayState>>,
         tls: Option<Arc<ServerConfig>>,
     ) -> anyhow::Result<Self> {
-        let shared = Shared { index, books, fault: Arc::default() };
+        let shared = Shared { index, state, faults: Arc::default() };
         let connections = Connections::default();
         let listener = BreakableListener::bind(address, connections.clone(), tls.clone()).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
@@ -66,11 +67,7 @@ impl Endpoint {
 
     fn serve(&self, listener: BreakableListener) {
         let router = Router::new().fallback(handle).with_state(self.shared.clone());
-        let service = router.into_make_service_with_connect_info::<ThisConnection>();
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, service).await;
-        });
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+        *lock(&self.server) = Some(Server::start(listener, router));
     }
 
     /// The base address.
@@ -99,7 +96,18 @@ impl Endpoint {
 
     /// Makes every call that comes here go wrong, or none.
     pub fn set_fault(&self, fault: Option<Fault>) {
-        *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        for call in Call::ALL {
+            self.set_call_fault(call, fault.clone());
+        }
+    }
+
+    /// Makes one call go wrong if it comes here, or lets it pass.
+    pub fn set_call_fault(&self, call: Call, fault: Option<Fault>) {
+        let mut faults = lock(&self.shared.faults);
+        match fault {
+            Some(fault) => faults.insert(call, fault),
+            None => faults.remove(&call),
+        };
     }
 
     /// Closes every connection that is open, as a gateway does with idle ones.
@@ -109,10 +117,9 @@ impl Endpoint {
 
     /// Goes down: connections are reset, new ones refused.
     pub async fn go_down(&self) {
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let server = lock(&self.server).take();
         if let Some(server) = server {
-            server.abort();
-            let _ = server.await;
+            server.stop().await;
         }
         self.connections.break_all(Break::Reset);
     }
@@ -122,19 +129,11 @@ impl Endpoint {
     /// # Errors
     /// When something else took the address meanwhile.
     pub async fn come_up(&self) -> anyhow::Result<()> {
-        let is_down = self.server.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        let is_down = lock(&self.server).is_none();
         if is_down {
             self.serve(BreakableListener::bind(self.address, self.connections.clone(), self.tls.clone()).await?);
         }
         Ok(())
-    }
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        if let Some(server) = self.server.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            server.abort();
-        }
     }
 }
 
@@ -143,6 +142,7 @@ async fn handle(
     ConnectInfo(ThisConnection(breaker)): ConnectInfo<ThisConnection>,
     request: Request,
 ) -> Response {
+    let is_reused = breaker.begin_request() > 1;
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, MAX_REQUEST).await.unwrap_or_default();
     let body = String::from_utf8_lossy(&body).into_owned();
@@ -150,131 +150,131 @@ async fn handle(
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
-    let received = Received {
+    let call = Call::at(parts.uri.path());
+    let out_trade_no = fields.as_ref().and_then(|fields| fields.get("out_trade_no")).cloned().unwrap_or_default();
+    let fault = call.and_then(|call| shared.next_fault(call, &out_trade_no));
+    let mut exchange = shared.begin(Received {
         endpoint: shared.index,
+        call,
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         headers: parts.headers.iter().map(header).collect(),
         body,
         fields: fields.clone().unwrap_or_default(),
+        fault: fault.clone(),
         reply: None,
         at: Instant::now(),
+    });
+    let number = exchange.number;
+    let Some(call) = call else {
+        return respond(StatusCode::NOT_FOUND, number, Body::empty());
     };
-    let method = received.method.clone();
-    let is_closeorder = received.path == CLOSEORDER;
-    let call = shared.record(received);
-    if !is_closeorder {
-        return respond(StatusCode::NOT_FOUND, call, Body::empty());
-    }
-    let fault = shared.next_fault(fields.as_ref());
     match &fault {
         Some(Fault::Delay(delay)) => sleep(*delay).await,
         Some(Fault::Hang) => std::future::pending().await,
-        Some(Fault::Reset) => {
+        Some(Fault::ResetIfReused) if !is_reused => {}
+        Some(Fault::Reset | Fault::ResetIfReused) => {
             breaker.trip(Break::Reset);
             return Response::new(Body::empty());
         }
         Some(Fault::Status(status)) => {
-            return respond(StatusCode::from_u16(*status).unwrap_or_default(), call, Body::from("<html>error</html>"));
+            let status = StatusCode::from_u16(*status).unwrap_or_default();
+            return respond(status, number, Body::from("<html>error</html>"));
         }
-        Some(Fault::Body(body)) => return respond(StatusCode::OK, call, Body::from(body.clone())),
-        Some(Fault::Flood(bytes)) => return respond(StatusCode::OK, call, flood(*bytes)),
+        Some(Fault::Body(body)) => return respond(StatusCode::OK, number, Body::from(body.clone())),
+        Some(Fault::Flood(bytes)) => return respond(StatusCode::OK, number, flood(*bytes)),
         _ => {}
     }
-    let mut document = shared.answer(&method, fields.as_ref(), fault.as_ref());
-    shared.replied(call, &document);
+    let under_way = if call == Call::CloseOrder { shared.wait_for_close(&out_trade_no).await } else { None };
+    let fault = fault.or(under_way);
+    let method = parts.method.as_str();
+    let mut document = lock(&shared.state).reply(call, method, fields.as_ref(), fault.as_ref());
+    exchange.reply(&document);
     match fault {
+        Some(Fault::HangAfter) => std::future::pending().await,
         Some(Fault::ResetAfter) => breaker.trip(Break::Reset),
         Some(Fault::CloseAfter) => breaker.trip(Break::Close),
         Some(Fault::Truncate) => document = document.chars().take(document.chars().count() / 2).collect(),
         _ => {}
     }
-    respond(StatusCode::OK, call, Body::from(document))
+    respond(StatusCode::OK, number, Body::from(document))
 }
 
 impl Shared {
-    /// Keeps a request on record and gives it its number.
-    fn record(&self, received: Received) -> u64 {
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        books.calls += 1;
-        let call = books.calls;
-        books.received.push((call, received));
-        call
+    /// Puts a request on record.
+    fn begin(&self, received: Received) -> Exchange {
+        let mut state = lock(&self.state);
+        state.exchanges += 1;
+        let number = state.exchanges;
+        state.watchers.retain(|watcher| !watcher.is_closed());
+        let watchers = state.watchers.clone();
+        let watched = (!watchers.is_empty()).then(|| received.clone());
+        state.received.push((number, received));
+        Exchange { number, state: Arc::clone(&self.state), watchers, watched }
     }
 
+    /// The fault of this endpoint, else of the call or the order.
+    fn next_fault(&self, call: Call, out_trade_no: &str) -> Option<Fault> {
+        let mut state = lock(&self.state);
+        if !out_trade_no.is_empty() {
+            state.meet(out_trade_no);
+        }
+        let fault = lock(&self.faults).get(&call).cloned();
+        fault.or_else(|| state.next_fault(call, out_trade_no))
+    }
+
+    /// Takes the time that a close of this order takes; the fault of a close that comes while another one takes it.
+    async fn wait_for_close(&self, out_trade_no: &str) -> Option<Fault> {
+        let begun = lock(&self.state).begin_close(out_trade_no);
+        match begun {
+            Ok(time) => {
+                // Tokio's shortest sleep is a millisecond.
+                if !time.is_zero() {
+                    sleep(time).await;
+                }
+                None
+            }
+            Err(UnderWay) => Some(Fault::Error(lock(&self.state).limit(out_trade_no))),
+        }
+    }
+}
+
+/// A request on record; whoever watches hears of it when it is over, however it ends.
+struct Exchange {
+    number: u64,
+    state: Arc<Mutex<GatewayState>>,
+    watchers: Vec<mpsc::UnboundedSender<Received>>,
+    watched: Option<Received>,
+}
+
+impl Exchange {
     /// Adds the reply to its request, by its number: the record may have been cleared since.
-    fn replied(&self, call: u64, document: &str) {
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, received)) = books.received.iter_mut().rfind(|(number, _)| *number == call) {
+    fn reply(&mut self, document: &str) {
+        if let Some((_, received)) = lock(&self.state).received.iter_mut().rfind(|(number, _)| *number == self.number) {
             received.reply = Some(document.to_owned());
         }
-    }
-
-    /// The fault of this endpoint, else of this call, else of this order; an order that is met for the first time
-    /// starts as the rule for unknown ones says.
-    fn next_fault(&self, fields: Option<&Fields>) -> Option<Fault> {
-        if let Some(fault) = self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-            return Some(fault);
+        if let Some(watched) = &mut self.watched {
+            watched.reply = Some(document.to_owned());
         }
-        let mut guard = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        let books = &mut *guard;
-        let out_trade_no = fields.and_then(|fields| fields.get("out_trade_no"));
-        if let (Some(rule), Some(out_trade_no)) = (books.unknown, out_trade_no)
-            && !books.orders.contains_key(out_trade_no)
-            && !books.faults_by_order.contains_key(out_trade_no)
-        {
-            let Unknown { state, fault } = rule(out_trade_no);
-            books.orders.extend(state.map(|state| (out_trade_no.clone(), state)));
-            let faults = fault.map(|fault| (Times::Always, fault)).into_iter().collect();
-            books.faults_by_order.insert(out_trade_no.clone(), faults);
-        }
-        let by_order = out_trade_no.and_then(|out_trade_no| books.faults_by_order.get_mut(out_trade_no));
-        take(&mut books.faults_by_call).or_else(|| by_order.and_then(take))
     }
+}
 
-    fn answer(&self, method: &str, request: Option<&Fields>, fault: Option<&Fault>) -> String {
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        let none = Fields::new();
-        let mut draft = match (books.complaint(method, request), fault) {
-            (Some(complaint), _) => complaint,
-            (None, Some(Fault::Error(code))) => {
-                books.reply(request.unwrap_or(&none), Some((code, rules::description(code))))
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(watched) = self.watched.take() {
+            for watcher in &self.watchers {
+                let _ = watcher.send(watched.clone());
             }
-            (None, Some(Fault::Forge)) => books.reply(request.unwrap_or(&none), None),
-            (None, _) => books.close(request.unwrap_or(&none)),
-        };
-        match fault {
-            Some(Fault::Edit(edits)) => draft.edit(edits),
-            Some(Fault::Forge) => draft.signed_with = Some(("0".repeat(32), String::new())),
-            _ => {}
         }
-        let mut fields = draft.sign();
-        if let Some(Fault::Tamper(edits)) = fault {
-            rules::edit(&mut fields, edits);
-        }
-        xml(&fields)
     }
 }
 
-fn take(faults: &mut VecDeque<(Times, Fault)>) -> Option<Fault> {
-    let (times, fault) = faults.front_mut()?;
-    let fault = fault.clone();
-    match times {
-        Times::Always => {}
-        Times::Next(left) if *left > 1 => *left -= 1,
-        Times::Next(_) => {
-            faults.pop_front();
-        }
-    }
-    Some(fault)
-}
-
-fn respond(status: StatusCode, call: u64, body: Body) -> Response {
+fn respond(status: StatusCode, number: u64, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    if let Ok(request_id) = HeaderValue::from_str(&format!("SANDBOX-{call:016X}-0")) {
+    if let Ok(request_id) = HeaderValue::from_str(&format!("SANDBOX-{number:016X}-0")) {
         headers.insert(HeaderName::from_static("request-id"), request_id);
     }
     response

@@ -1,8 +1,10 @@
 //! What can go wrong at the gateway, and how often.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-/// How often a fault happens.
+use super::Call;
+
+/// How often something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
     /// So many times.
@@ -11,15 +13,37 @@ pub enum Times {
     Always,
 }
 
+impl Times {
+    /// Not at all.
+    pub const NEVER: Self = Self::Next(0);
+
+    /// Whether it happens now, which counts.
+    pub(super) fn use_one(&mut self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Next(0) => false,
+            Self::Next(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
+}
+
 /// What goes wrong with a call.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// All goes well, but later.
     Delay(Duration),
-    /// The request is read and never answered.
+    /// The request is read and never answered; the order is not touched.
     Hang,
+    /// The order is dealt with, and no reply ever comes.
+    HangAfter,
     /// TCP reset before the order is touched.
     Reset,
+    /// TCP reset before the order is touched, if the connection carried a request before, as one that died while it was
+    /// idle. On a new connection all goes well.
+    ResetIfReused,
     /// The order is dealt with, then TCP reset instead of the reply.
     ResetAfter,
     /// The order is dealt with, then the connection is closed instead of a reply.
@@ -32,12 +56,54 @@ pub enum Fault {
     Flood(u64),
     /// The order is dealt with, and half of the reply comes back.
     Truncate,
-    /// The order is not touched, and a reply that says it is closed comes back, signed with another key.
+    /// The order is not touched, and a reply that says that it is closed comes back, signed with another key.
     Forge,
+    /// The order is not touched, and the latest genuine reply of this call about another order comes back; one that says
+    /// that its order is closed, if there was none.
+    Replay,
+    /// The order is not touched, and a genuine reply of the other call comes back: to closeorder what orderquery says of
+    /// the order, to orderquery that of a close that succeeded.
+    OtherCall,
+    /// The order is not touched, and a genuine reply of unifiedorder comes back.
+    UnifiedOrder,
+    /// The order is not touched, and these fields come back, with a genuine signature.
+    SignedFields(Vec<(&'static str, String)>),
+    /// Unsigned `return_code` FAIL with this `return_msg`; the order is not touched.
+    UnsignedFail(&'static str),
     /// Signed `result_code` FAIL with this `err_code`; the order is not touched.
     Error(&'static str),
     /// The order is dealt with, and these reply fields are set, or removed, before it is signed.
     Edit(Vec<(&'static str, Option<String>)>),
     /// The order is dealt with, and these reply fields are set, or removed, after it was signed.
     Tamper(Vec<(&'static str, Option<String>)>),
+}
+
+/// Faults that wait for their calls.
+#[derive(Debug, Default)]
+pub(super) struct Faults(VecDeque<Planned>);
+
+#[derive(Debug)]
+struct Planned {
+    /// The call that goes wrong; either, if none is named.
+    call: Option<Call>,
+    times: Times,
+    fault: Fault,
+}
+
+impl Faults {
+    pub(super) fn push(&mut self, call: Option<Call>, times: Times, fault: Fault) {
+        self.0.push_back(Planned { call, times, fault });
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The first that is meant for this call, which counts.
+    pub(super) fn next(&mut self, call: Call) -> Option<Fault> {
+        self.0.retain(|planned| planned.times != Times::NEVER);
+        let planned = self.0.iter_mut().find(|planned| planned.call.is_none_or(|meant| meant == call))?;
+        planned.times.use_one();
+        Some(planned.fault.clone())
+    }
 }

@@ -122,7 +122,9 @@ async fn a_request_that_is_wrong_in_itself_gets_an_unsigned_refusal() {
     for name in ["appid", "mch_id", "sub_mch_id", "out_trade_no", "nonce_str"] {
         let mut fields = order("1");
         fields.remove(name);
-        wrong.push((signed(fields), format!("缺少参数{name}")));
+        let message =
+            if name == "sub_mch_id" { "受理机构必须传入sub_mch_id" } else { &format!("缺少参数{name}") };
+        wrong.push((signed(fields), message.to_owned()));
         let mut fields = order("1");
         fields.insert(name.to_owned(), "1".repeat(33));
         wrong.push((signed(fields), name.to_owned()));
@@ -159,7 +161,7 @@ async fn another_path_is_not_closeorder_and_closes_nothing() {
     sandbox.gateway.put_order("1", TradeState::NotPay);
     let url = sandbox.gateway.endpoints()[0].url();
     let body = xml(&signed(order("1")));
-    for line in ["POST /pay/closeorder/", "POST /pay/orderquery", "POST /"] {
+    for line in ["POST /pay/closeorder/", "POST /pay/refundquery", "POST /"] {
         let reply = exchange(&url, line, "", body.as_bytes()).await.unwrap();
         assert!(reply.starts_with("HTTP/1.1 404"), "{line}: {reply}");
     }
@@ -257,7 +259,8 @@ async fn read_secret(sandbox: &Sandbox, id: &str, authorization: &str) -> std::i
     Ok((reply, json))
 }
 
-const SIGNED: &str = "authorization: AWS4-HMAC-SHA256 Credential=x\r\n";
+const SIGNED: &str = "authorization: AWS4-HMAC-SHA256 Credential=x/20261123/eu-central-1/secretsmanager/aws4_request, \
+                      SignedHeaders=host, Signature=0\r\n";
 
 #[tokio::test]
 async fn the_secret_is_read_by_its_name_and_can_be_replaced() {
@@ -283,6 +286,9 @@ async fn a_read_that_fails_fails_as_aws_does() {
         vec![(unsigned, 400, "MissingAuthenticationTokenException"), (unknown, 400, "ResourceNotFoundException")];
     for (failure, status, name) in [
         (Failure::AccessDenied, 400, "AccessDeniedException"),
+        (Failure::NotFound, 400, "ResourceNotFoundException"),
+        (Failure::InvalidRequest, 400, "InvalidRequestException"),
+        (Failure::DecryptionFailure, 400, "DecryptionFailure"),
         (Failure::InternalError, 500, "InternalServiceError"),
         (Failure::Throttled, 400, "ThrottlingException"),
     ] {
@@ -296,8 +302,9 @@ async fn a_read_that_fails_fails_as_aws_does() {
     }
     sandbox.secrets.set_failure(Some(Failure::Reset));
     assert_eq!(read_secret(&sandbox, SECRET_ID, SIGNED).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
-    sandbox.secrets.set_failure(Some(Failure::Binary));
-    assert!(read_secret(&sandbox, SECRET_ID, SIGNED).await.unwrap().1.get("SecretString").is_none());
+    sandbox.secrets.set_failure(Some(Failure::Unavailable));
+    let (reply, _) = read_secret(&sandbox, SECRET_ID, SIGNED).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 503") && body_of(&reply).is_empty(), "{reply}");
 }
 
 const NEXT: &str = "GET /2018-06-01/runtime/invocation/next";
