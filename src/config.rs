@@ -3,25 +3,26 @@
 
 use std::{ffi::OsString, ops::RangeInclusive, time::Duration};
 
-use reqwest::Url;
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
 use tracing::level_filters::LevelFilter;
 
-use crate::wechat_pay::Endpoint;
+use crate::{aws::Service, base_url, wechat_pay::Endpoint};
 
 /// The variable that holds the secret's name or ARN.
 const SECRET_ID: &str = "WECHAT_PAY_SECRET_ID";
 /// The variable that holds WeChat Pay's endpoints.
 const ENDPOINTS: &str = "WECHAT_PAY_ENDPOINTS";
-/// The variable that holds the time one try may take.
+/// The variable that holds the time that one attempt may take.
 const TIMEOUT: &str = "WECHAT_PAY_TIMEOUT_MS";
 /// The variable that holds how long a read secret is used.
 const TTL: &str = "SECRET_CACHE_TTL_SECONDS";
 /// The variable that names a file of root certificates.
 const ROOTS: &str = "SSL_CERT_FILE";
+/// The variable that names the bus for outcome events.
+const EVENT_BUS: &str = "OUTCOME_EVENT_BUS";
 /// Lambda's variables for the log.
 const LOG_FORMAT: &str = "AWS_LAMBDA_LOG_FORMAT";
 const LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
@@ -44,10 +45,12 @@ pub struct Config {
     pub preferred_endpoint: Endpoint,
     /// `WECHAT_PAY_ENDPOINTS`: the others, in order of preference.
     pub other_endpoints: Vec<Endpoint>,
-    /// `WECHAT_PAY_TIMEOUT_MS`: one try, connect to last byte.
+    /// `WECHAT_PAY_TIMEOUT_MS`: one attempt, connect to last byte.
     pub timeout: Duration,
-    /// `SECRET_CACHE_TTL_SECONDS`: how long a read secret is used before it is read again.
+    /// `SECRET_CACHE_TTL_SECONDS`: how long a secret is cached.
     pub secret_ttl: Duration,
+    /// `OUTCOME_EVENT_BUS`: name or ARN of the EventBridge bus for outcome events; none are published without it.
+    pub outcome_event_bus: Option<String>,
     /// `SSL_CERT_FILE`: the roots that every connection trusts; Mozilla's, built in, without it.
     pub roots: RootCertStore,
     /// What the log looks like.
@@ -57,10 +60,13 @@ pub struct Config {
 /// What the log looks like: Lambda's own settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// `AWS_LAMBDA_LOG_FORMAT`: `JSON`, or `Text`, which is Lambda's default.
+    /// `AWS_LAMBDA_LOG_FORMAT`: `JSON`, or `Text`, which is Lambda's default, in any case.
     pub is_json: bool,
-    /// `AWS_LAMBDA_LOG_LEVEL`; INFO by default.
+    /// `AWS_LAMBDA_LOG_LEVEL`, in any case; INFO by default.
     pub level: LevelFilter,
+    /// The variable whose value is unknown, if one is: the log is then JSON at INFO, and says so. Lambda sets both by
+    /// itself, so this stops no start.
+    pub unknown_variable: Option<&'static str>,
 }
 
 /// A variable with a wrong value, or without the one it needs.
@@ -101,13 +107,10 @@ impl Config {
         let timeout = number(TIMEOUT, TIMEOUT_MS, DEFAULT_TIMEOUT_MS, "milliseconds from 1 to 900000")?;
         let (preferred_endpoint, other_endpoints) =
             endpoints(text(ENDPOINTS, AN_ENDPOINT)?.as_deref().unwrap_or(DEFAULT_ENDPOINTS))?;
-        for variable in ["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"] {
+        for variable in [Service::SecretsManager, Service::EventBridge].iter().flat_map(|it| it.endpoint_variables()) {
             let url = get(variable).filter(|url| !url.is_empty());
-            let is_url =
-                |url: OsString| Url::parse(&url.to_string_lossy()).is_ok_and(|url| url.scheme().starts_with("http"));
-            if !url.is_none_or(is_url) {
-                return Err(wrong(variable, "is not a URL", "the address of Secrets Manager, http:// or https://"));
-            }
+            let url = url.map(|url| base_url::parse(&url.to_string_lossy())).transpose();
+            url.map_err(|invalid| wrong(variable, invalid.to_string(), AN_AWS_ENDPOINT))?;
         }
         let ttl = number(TTL, TTL_SECONDS, DEFAULT_TTL_SECONDS, "seconds from 0 to 31536000")?;
         Ok(Self {
@@ -117,32 +120,58 @@ impl Config {
             timeout: Duration::from_millis(timeout),
             secret_ttl: Duration::from_secs(ttl),
             roots: roots(text(ROOTS, A_PEM_FILE)?.as_deref())?,
-            log: LogConfig {
-                is_json: match get(LOG_FORMAT).as_ref().map(|format| format.to_string_lossy()).as_deref() {
-                    None | Some("" | "Text") => false,
-                    Some("JSON") => true,
-                    Some(_) => return Err(wrong(LOG_FORMAT, "is unknown", "JSON or Text")),
-                },
-                level: match get(LOG_LEVEL).map(|level| level.to_string_lossy().to_ascii_uppercase()).as_deref() {
-                    None | Some("" | "INFO") => LevelFilter::INFO,
-                    Some("TRACE") => LevelFilter::TRACE,
-                    Some("DEBUG") => LevelFilter::DEBUG,
-                    Some("WARN") => LevelFilter::WARN,
-                    Some("ERROR" | "FATAL") => LevelFilter::ERROR,
-                    Some(_) => {
-                        return Err(wrong(LOG_LEVEL, "is unknown", "TRACE, DEBUG, INFO, WARN, ERROR or FATAL"));
-                    }
-                },
-            },
+            outcome_event_bus: event_bus(get(EVENT_BUS))?,
+            log: LogConfig::read(get(LOG_FORMAT), get(LOG_LEVEL)),
         })
     }
 }
 
+impl LogConfig {
+    fn read(format: Option<OsString>, level: Option<OsString>) -> Self {
+        let upper = |value: Option<OsString>| value.unwrap_or_default().to_string_lossy().to_ascii_uppercase();
+        let is_json = match upper(format).as_str() {
+            "" | "TEXT" => Some(false),
+            "JSON" => Some(true),
+            _ => None,
+        };
+        let level = match upper(level).as_str() {
+            "TRACE" => Some(LevelFilter::TRACE),
+            "DEBUG" => Some(LevelFilter::DEBUG),
+            "" | "INFO" => Some(LevelFilter::INFO),
+            "WARN" => Some(LevelFilter::WARN),
+            "ERROR" | "FATAL" => Some(LevelFilter::ERROR),
+            _ => None,
+        };
+        let unknown_variable = match (is_json, level) {
+            (None, _) => Some(LOG_FORMAT),
+            (_, None) => Some(LOG_LEVEL),
+            _ => None,
+        };
+        Self { is_json: is_json.unwrap_or(true), level: level.unwrap_or(LevelFilter::INFO), unknown_variable }
+    }
+}
+
+const AN_AWS_ENDPOINT: &str =
+    "the address of an AWS service, such as https://secretsmanager.eu-central-1.amazonaws.com";
+const AN_EVENT_BUS: &str = "the name or ARN of an EventBridge event bus";
 const AN_ENDPOINT: &str = "base addresses joined by commas, such as https://api.mch.weixin.qq.com";
 const A_PEM_FILE: &str = "the path of a PEM file with root certificates";
 
 fn wrong(variable: &'static str, problem: impl Into<String>, expected: &'static str) -> WrongVariable {
     WrongVariable { variable, problem: problem.into(), expected }
+}
+
+/// An empty variable is how templates say that there is none.
+fn event_bus(value: Option<OsString>) -> Result<Option<String>, WrongVariable> {
+    let Some(bus) = value.filter(|bus| !bus.is_empty()) else { return Ok(None) };
+    // PutEvents' own pattern for EventBusName, by which an ARN is one, too.
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/.-_:".contains(&b);
+    let is_right =
+        |bus: &String| bus.len() <= 1600 && bus.bytes().all(is_plain) && bus.contains(':') == bus.starts_with("arn:");
+    match bus.into_string().ok().filter(is_right) {
+        Some(bus) => Ok(Some(bus)),
+        None => Err(wrong(EVENT_BUS, "is neither a name nor an ARN", AN_EVENT_BUS)),
+    }
 }
 
 fn endpoints(list: &str) -> Result<(Endpoint, Vec<Endpoint>), WrongVariable> {
@@ -187,7 +216,8 @@ mod tests {
         let others: Vec<_> = config.other_endpoints.iter().map(ToString::to_string).collect();
         assert_eq!(others, ["https://api2.mch.weixin.qq.com"]);
         assert_eq!((config.timeout, config.secret_ttl), (Duration::from_secs(5), Duration::from_mins(5)));
-        assert_eq!(config.log, LogConfig { is_json: false, level: LevelFilter::INFO });
+        assert_eq!(config.log, LogConfig { is_json: false, level: LevelFilter::INFO, unknown_variable: None });
+        assert_eq!(config.outcome_event_bus, None);
         assert!(config.roots.len() > 100, "Mozilla's roots");
     }
 
@@ -198,13 +228,15 @@ mod tests {
             (ENDPOINTS, "http://127.0.0.1:9701, https://api2.mch.weixin.qq.com"),
             (TIMEOUT, "1"),
             (TTL, "0"),
+            (EVENT_BUS, "orders"),
             (LOG_FORMAT, "JSON"),
             (LOG_LEVEL, "FATAL"),
         ])
         .unwrap();
         assert_eq!(config.other_endpoints.len(), 1);
         assert_eq!((config.timeout, config.secret_ttl), (Duration::from_millis(1), Duration::ZERO));
-        assert_eq!(config.log, LogConfig { is_json: true, level: LevelFilter::ERROR });
+        assert_eq!(config.log, LogConfig { is_json: true, level: LevelFilter::ERROR, unknown_variable: None });
+        assert_eq!(config.outcome_event_bus.as_deref(), Some("orders"));
     }
 
     #[test]
@@ -214,8 +246,15 @@ mod tests {
             (ENDPOINTS, " ", "is empty"),
             (ENDPOINTS, "https://a,", "is wrong: entry 2 is not a URL"),
             (ENDPOINTS, "https://a,http://b", "is wrong: entry 2 is not https://"),
+            (ENDPOINTS, "https://a;https://b", "is wrong: entry 1 has a host"),
+            (ENDPOINTS, "https://a\nhttps://b", "is wrong: entry 1 is not a URL"),
+            (ENDPOINTS, "https://a/pay/closeorder", "is wrong: entry 1 ends in /pay/closeorder"),
+            (EVENT_BUS, "my bus", "is neither a name nor an ARN"),
+            (EVENT_BUS, "events:bus", "is neither a name nor an ARN"),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "localhost", "is not a URL"),
-            ("AWS_ENDPOINT_URL", "ftp://a", "is not a URL"),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://10.0.0.1", "is not https://"),
+            ("AWS_ENDPOINT_URL_EVENTBRIDGE", "httpx://127.0.0.1", "is not https://"),
+            ("AWS_ENDPOINT_URL", "ftp://a", "is not https://"),
             (TIMEOUT, "", "is empty"),
             (TIMEOUT, "0", "is out of range"),
             (TIMEOUT, "900001", "is out of range"),
@@ -226,8 +265,6 @@ mod tests {
             (ROOTS, "/nonexistent.pem", "names a file that can't be read (entity not found)"),
             (ROOTS, "/dev/null", "names a file without a certificate"),
             (ROOTS, "", "is empty"),
-            (LOG_FORMAT, "YAML", "is unknown"),
-            (LOG_LEVEL, "LOUD", "is unknown"),
         ] {
             let mut variables = vec![(variable, value)];
             if variable != SECRET_ID {
@@ -238,5 +275,35 @@ mod tests {
             assert!(message.contains("; expected ") && !message.contains('\n'), "{message}");
         }
         assert!(read(&[]).unwrap_err().starts_with("WECHAT_PAY_SECRET_ID is not set; expected"));
+    }
+
+    #[test]
+    fn a_bus_is_a_name_or_an_arn_and_an_empty_one_is_none() {
+        for (value, expected) in [
+            ("", None),
+            ("default", Some("default")),
+            ("partner/shop_1.orders-2", Some("partner/shop_1.orders-2")),
+            (
+                "arn:aws-cn:events:cn-north-1:123456789012:event-bus/orders",
+                Some("arn:aws-cn:events:cn-north-1:123456789012:event-bus/orders"),
+            ),
+        ] {
+            let config = read(&[(SECRET_ID, "wechat-pay"), (EVENT_BUS, value)]).unwrap();
+            assert_eq!(config.outcome_event_bus.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn the_log_variables_are_read_in_any_case_and_an_unknown_value_stops_nothing() {
+        for (format, level, expected) in [
+            ("json", "info", (true, LevelFilter::INFO, None)),
+            ("JSON", "Debug", (true, LevelFilter::DEBUG, None)),
+            ("text", "WARN", (false, LevelFilter::WARN, None)),
+            ("YAML", "INFO", (true, LevelFilter::INFO, Some(LOG_FORMAT))),
+            ("Text", "LOUD", (false, LevelFilter::INFO, Some(LOG_LEVEL))),
+        ] {
+            let log = read(&[(SECRET_ID, "wechat-pay"), (LOG_FORMAT, format), (LOG_LEVEL, level)]).unwrap().log;
+            assert_eq!((log.is_json, log.level, log.unknown_variable), expected, "{format} {level}");
+        }
     }
 }

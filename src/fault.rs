@@ -1,53 +1,55 @@
-//! What can go wrong, once: each [`Fault`] with its Lambda `errorType`, HTTP status, `errCode`, its message for the
-//! caller and its cause for the log.
+//! Why an order has no answer of WeChat Pay's, once: each [`Fault`] with its Lambda `errorType`, HTTP status, `errCode`,
+//! its message for the caller and its cause for the log.
 //!
-//! Two of them are refusals (the function looked at the order and sent nothing), the others faults in the narrower
-//! sense: nothing trustworthy came back. Closing is idempotent, so after a fault it is always safe to call again.
+//! Closing is idempotent, so after a fault it is always safe to call again.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
-use lambda_runtime::Diagnostic;
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use crate::{http_client::SendError, order::Invalid, outcome::Outcome, wechat_pay::ReplyError};
 
-use crate::order::{Invalid, Problem};
-
-/// Why an order was not closed, or why nobody can say whether it was.
+/// Why there is no answer of WeChat Pay's.
 ///
-/// The `cause`s are for the log. They name what happened, never a value that was sent or received, so that neither
-/// `Debug` nor `Display` can show a secret.
+/// Its causes name what happened, never a value that was sent or received, so that neither `Debug` nor `Display` can
+/// show a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The event is not an order. Trying again does not help.
-    #[error("invalid parameter: {0}")]
-    BadInput(#[from] Invalid),
-    /// The order is less than five minutes old: WeChat Pay may answer SUCCESS and not keep to it.
-    /// Trying again helps after the time given.
-    #[error("the order is too young: retry in {retry_after_seconds} s")]
+    /// The event is not an order. Calling again does not help.
+    #[error("{0}")]
+    InvalidInput(#[from] Invalid),
+    /// The order is less than five minutes old: WeChat Pay may answer SUCCESS and leave it open.
+    /// Calling again helps after the time given.
+    #[error("the order is less than five minutes old")]
     TooYoung {
         /// Whole seconds until the order is five minutes old, rounded up.
         retry_after_seconds: u64,
     },
-    /// The secret can't be read, or is malformed; nothing was sent. Trying again helps once the secret can be read.
-    #[error("the signing key is unavailable: {cause}")]
+    /// The secret can't be read, or is malformed; nothing was sent. Calling again helps once the secret can be read.
+    #[error("{cause}")]
     CredentialsUnavailable {
         /// What Secrets Manager or the secret lacked.
         cause: Cow<'static, str>,
     },
-    /// No endpoint took the request or answered in time. Trying again helps when the network does.
-    #[error("no WeChat Pay endpoint answered: {cause}")]
-    GatewayUnreachable {
-        /// What the last try ran into.
-        cause: Cow<'static, str>,
-    },
-    /// Something answered, but not with a reply that can be believed. Trying again helps if it was a passing fault.
-    #[error("the reply can't be believed: {cause}")]
-    ReplyInvalid {
-        /// The first rule that the reply broke.
-        cause: Cow<'static, str>,
-    },
-    /// The invocation's time ran out first. Trying again helps.
+    /// No endpoint took the request or answered in time. Calling again helps when the network does.
+    #[error("{0}")]
+    GatewayUnreachable(#[source] SendError),
+    /// Something answered, but not with a reply that can be verified. Calling again helps if it was a passing fault.
+    #[error("{0}")]
+    ReplyInvalid(#[source] ReplyError),
+    /// The invocation's time ran out with nothing in hand. Calling again helps.
     #[error("the invocation's time ran out")]
-    DeadlineExceeded,
+    DeadlineExceeded {
+        /// Whether something may have been sent before.
+        was_sent: bool,
+    },
+    /// A bug: a panic in a library.
+    #[error("the function panicked")]
+    InternalError,
+    /// An event of a service that is not supported; answered, its source would take the order for done.
+    #[error("{0}")]
+    UnsupportedEvent(Cow<'static, str>),
+    /// A batch with a message that has no id to report as failed; answered, SQS would delete that message.
+    #[error("a record of the batch has no messageId")]
+    InvalidBatch,
 }
 
 /// wx-server-sdk's "invalid parameters".
@@ -60,35 +62,53 @@ const TIMEOUT: i32 = -501_002;
 const SYSTEM_ERROR: i32 = -601_001;
 
 impl Fault {
-    /// The `errorType` of a direct call's function error; also the outcome that the log and its metrics count.
+    /// The log's `reason`, and the `errorType` of a direct call's function error.
     #[must_use]
-    pub fn error_type(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
-            Self::BadInput(_) => "bad_input",
+            Self::InvalidInput(_) => "invalid_input",
             Self::TooYoung { .. } => "too_young",
             Self::CredentialsUnavailable { .. } => "CredentialsUnavailable",
-            Self::GatewayUnreachable { .. } => "GatewayUnreachable",
-            Self::ReplyInvalid { .. } => "ReplyInvalid",
-            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::GatewayUnreachable(_) => "GatewayUnreachable",
+            Self::ReplyInvalid(_) => "ReplyInvalid",
+            Self::DeadlineExceeded { .. } => "DeadlineExceeded",
+            Self::InternalError => "InternalError",
+            Self::UnsupportedEvent(_) => "UnsupportedEvent",
+            Self::InvalidBatch => "InvalidBatch",
         }
     }
 
-    /// Whether the function itself refused: nothing was sent, and a direct call is answered instead of raised.
+    /// Whether the function itself rejects the order: a direct call is then answered, and a fault raised otherwise.
     #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::BadInput(_) | Self::TooYoung { .. })
+    pub fn is_rejection(&self) -> bool {
+        matches!(self, Self::InvalidInput(_) | Self::TooYoung { .. })
+    }
+
+    /// What it says of the order by itself, without a query.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let was_sent = match self {
+            Self::InvalidInput(_)
+            | Self::TooYoung { .. }
+            | Self::CredentialsUnavailable { .. }
+            | Self::UnsupportedEvent(_) => false,
+            Self::GatewayUnreachable(cause) => cause.was_sent(),
+            Self::DeadlineExceeded { was_sent } => *was_sent,
+            Self::ReplyInvalid(_) | Self::InternalError | Self::InvalidBatch => true,
+        };
+        if was_sent { Outcome::Unknown } else { Outcome::NotSent }
     }
 
     /// The status of an HTTP answer.
     #[must_use]
     pub fn http_status(&self) -> u16 {
         match self {
-            Self::BadInput(Invalid { problem: Problem::NotPost, .. }) => 405,
-            Self::BadInput(_) => 400,
+            Self::InvalidInput(_) | Self::UnsupportedEvent(_) | Self::InvalidBatch => 400,
             Self::TooYoung { .. } => 409,
+            Self::InternalError => 500,
+            Self::ReplyInvalid(_) => 502,
             Self::CredentialsUnavailable { .. } => 503,
-            Self::ReplyInvalid { .. } => 502,
-            Self::GatewayUnreachable { .. } | Self::DeadlineExceeded => 504,
+            Self::GatewayUnreachable(_) | Self::DeadlineExceeded { .. } => 504,
         }
     }
 
@@ -96,79 +116,66 @@ impl Fault {
     #[must_use]
     pub fn err_code(&self) -> i32 {
         match self {
-            Self::BadInput(_) | Self::TooYoung { .. } => INVALID_PARAMETERS,
+            Self::InvalidInput(_) | Self::TooYoung { .. } | Self::UnsupportedEvent(_) | Self::InvalidBatch => {
+                INVALID_PARAMETERS
+            }
             Self::CredentialsUnavailable { .. } => RESOURCE_UNAVAILABLE,
-            Self::GatewayUnreachable { .. } | Self::DeadlineExceeded => TIMEOUT,
-            Self::ReplyInvalid { .. } => SYSTEM_ERROR,
+            Self::GatewayUnreachable(_) | Self::DeadlineExceeded { .. } => TIMEOUT,
+            Self::ReplyInvalid(_) | Self::InternalError => SYSTEM_ERROR,
         }
     }
 
     /// What happened and what to do, in Chinese: an answer's `returnMsg`.
     #[must_use]
-    pub fn return_msg(&self) -> Cow<'static, str> {
-        match self {
-            Self::BadInput(invalid) => format!("参数格式校验错误: {}", invalid.in_chinese()).into(),
+    pub fn return_msg(&self, outcome: Outcome) -> String {
+        let what = match self {
+            Self::InvalidInput(invalid) => return format!("参数格式校验错误: {}", invalid.in_chinese()),
             // The documentation's own sentence.
-            Self::TooYoung { .. } => "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟".into(),
-            Self::CredentialsUnavailable { .. } => "无法读取签名密钥,请求未发送,请稍后重新调用".into(),
-            Self::GatewayUnreachable { .. } => "微信支付无响应,订单可能已关闭,请重新调用".into(),
-            Self::ReplyInvalid { .. } => "微信支付的应答不可信,订单可能已关闭,请重新调用".into(),
-            Self::DeadlineExceeded => "处理超时,订单可能已关闭,请重新调用".into(),
-        }
+            Self::TooYoung { .. } => return "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟".to_owned(),
+            Self::CredentialsUnavailable { .. } => {
+                return "读取APIv2密钥失败,请求未发送,请检查密钥(Secret)后重试".to_owned();
+            }
+            Self::UnsupportedEvent(_) => return "不支持的事件来源,请求未发送".to_owned(),
+            Self::InvalidBatch => return "SQS消息缺少messageId".to_owned(),
+            Self::GatewayUnreachable(cause) if !cause.was_sent() => "无法连接微信支付",
+            Self::GatewayUnreachable(_) => "微信支付无响应",
+            Self::ReplyInvalid(_) => "微信支付的返回验签失败或商户号不符",
+            Self::DeadlineExceeded { .. } => "处理超时",
+            Self::InternalError => "函数内部错误",
+        };
+        let to_do = match outcome {
+            Outcome::NotSent => "请求未发送,请重新调用",
+            Outcome::Open => "查单结果为订单未关闭,仍可支付,请重新调用",
+            _ => "关单结果未知,请查单或重新调用",
+        };
+        format!("{what},{to_do}")
     }
 
     /// What happened and what to do, in English: the text of an `errMsg` and of an `errorMessage`.
     #[must_use]
-    pub fn message(&self) -> String {
+    pub fn message(&self, outcome: Outcome) -> String {
+        let to_do = match outcome {
+            Outcome::NotSent => "nothing was sent, call again",
+            Outcome::Open => "a query shows that the order is still open, call again",
+            _ => "the order may be closed, call again",
+        };
         match self {
-            Self::BadInput(invalid) => format!("invalid parameters: {invalid}"),
+            Self::InvalidInput(invalid) => format!("invalid parameters: {invalid}"),
             Self::TooYoung { retry_after_seconds } => format!(
                 "time_start: an order can be closed five minutes after its creation at the earliest; \
                  nothing was sent, call again in {retry_after_seconds} s"
             ),
-            Self::CredentialsUnavailable { cause } => {
-                format!("the signing key is unavailable ({cause}); nothing was sent, call again")
+            Self::CredentialsUnavailable { cause } => format!("the signing key is unavailable ({cause}); {to_do}"),
+            Self::GatewayUnreachable(cause) => format!("no WeChat Pay endpoint answered ({cause}); {to_do}"),
+            Self::ReplyInvalid(cause) => format!("WeChat Pay's reply could not be verified ({cause}); {to_do}"),
+            Self::DeadlineExceeded { .. } => format!("the invocation's time ran out; {to_do}"),
+            Self::InternalError => format!("the function failed on a bug of its own; {to_do}"),
+            Self::UnsupportedEvent(what) => format!("{what}; nothing was sent"),
+            Self::InvalidBatch => {
+                "a record of the batch has no messageId, so that it can't be reported as failed; nothing was sent, \
+                 send the batch again as SQS has it"
+                    .to_owned()
             }
-            Self::GatewayUnreachable { cause } => {
-                format!("no WeChat Pay endpoint answered ({cause}); the order may be closed, call again")
-            }
-            Self::ReplyInvalid { cause } => {
-                format!("WeChat Pay's reply can't be believed ({cause}); the order may be closed, call again")
-            }
-            Self::DeadlineExceeded => "the invocation's time ran out; the order may be closed, call again".to_owned(),
         }
-    }
-}
-
-impl From<Fault> for Diagnostic {
-    fn from(fault: Fault) -> Self {
-        Self { error_type: fault.error_type().to_owned(), error_message: fault.message() }
-    }
-}
-
-/// As the function's own answer: `returnCode` FAIL, `returnMsg`, `errCode`, `errMsg`, and never a `result_code`.
-impl Serialize for Fault {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(4))?;
-        map.serialize_entry("returnCode", "FAIL")?;
-        map.serialize_entry("returnMsg", &self.return_msg())?;
-        map.serialize_entry("errCode", &self.err_code())?;
-        map.serialize_entry("errMsg", &ErrMsg(self))?;
-        map.end()
-    }
-}
-
-/// The `errMsg` of a failed call, in the form of wx-server-sdk.
-struct ErrMsg<'a>(&'a Fault);
-
-impl fmt::Display for ErrMsg<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cloudPay.closeOrder:fail {}", self.0.message())
-    }
-}
-
-impl Serialize for ErrMsg<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }

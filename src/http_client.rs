@@ -3,7 +3,18 @@
 //! TLS is rustls on ring: AWS-LC, the default, gathers CPU-jitter entropy at its first handshake, which takes longer
 //! than everything else in a cold start together.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    fmt, io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use aws_smithy_runtime_api::{
     client::{
@@ -15,35 +26,166 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::body::SdkBody;
-use reqwest::{Client, Response, redirect};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use reqwest::{Body, Client, ClientBuilder, Response, redirect};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 /// The longest wait for a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long an idle connection is kept: shorter than the minute after which load balancers commonly close theirs.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
 /// Largest answer of AWS that is read, in bytes: a secret has 64 KiB at most, its JSON some more.
 const MAX_AWS_ANSWER: usize = 512 * 1024;
 
-/// Builds the client.
+/// The clients; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct HttpClients {
+    /// Keeps connections for the next request.
+    pub pooled: Client,
+    /// Opens a new connection for each request.
+    pub unpooled: Client,
+}
+
+/// Builds the clients.
 ///
-/// It follows no redirect, uses no proxy from the environment and asks for no compression.
+/// They follow no redirect, use no proxy from the environment and ask for no compression.
 ///
 /// # Errors
 /// When rustls refuses the TLS settings, which are constants.
-pub fn new(roots: RootCertStore) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+pub fn new(roots: RootCertStore) -> Result<HttpClients, Box<dyn Error + Send + Sync>> {
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let client = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .user_agent(concat!("close-order/", env!("CARGO_PKG_VERSION")))
-        .build()?;
-    Ok(client)
+    let builder = || -> ClientBuilder {
+        Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .user_agent(concat!("close-order/", env!("CARGO_PKG_VERSION")))
+    };
+    Ok(HttpClients {
+        pooled: builder().pool_idle_timeout(POOL_IDLE_TIMEOUT).build()?,
+        unpooled: builder().pool_max_idle_per_host(0).build()?,
+    })
+}
+
+/// Why nothing came back, each in one fixed phrase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Nothing was sent: the name is unknown, or no name server answered.
+    #[error("the host name does not resolve")]
+    Unresolved,
+    /// Nothing was sent: nobody listens on that port.
+    #[error("the connection was refused")]
+    Refused,
+    /// Nothing was sent: a firewall, a route into nowhere, a VPC without a NAT gateway.
+    #[error("connect timed out")]
+    ConnectTimedOut,
+    /// Nothing was sent: a company's proxy that signs for everybody, or not the host that it should be.
+    #[error("the server's certificate is not trusted (SSL_CERT_FILE names the trusted root certificates)")]
+    UntrustedCertificate,
+    /// Nothing was sent.
+    #[error("the TLS handshake failed")]
+    Tls,
+    /// Nothing was sent, for another reason.
+    #[error("no connection")]
+    NoConnection,
+    /// The request was sent, at least in part.
+    #[error("the connection was lost")]
+    ConnectionLost,
+    /// The request was sent, at least in part.
+    #[error("no answer in time")]
+    TimedOut,
+}
+
+impl SendError {
+    /// The error of a request of which something was sent, or nothing.
+    pub(crate) fn new(error: &reqwest::Error, was_sent: bool) -> Self {
+        // A connect timeout is a timeout, too: what was sent comes first.
+        match (was_sent, error.is_timeout()) {
+            (true, true) => return Self::TimedOut,
+            (true, false) => return Self::ConnectionLost,
+            (false, true) => return Self::ConnectTimedOut,
+            (false, false) if error.is_dns() => return Self::Unresolved,
+            (false, false) => {}
+        }
+        let mut source = error.source();
+        while let Some(error) = source {
+            let io = error.downcast_ref::<io::Error>();
+            let inner = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            match inner.or(error.downcast_ref::<rustls::Error>()) {
+                Some(rustls::Error::InvalidCertificate(_)) => return Self::UntrustedCertificate,
+                Some(_) => return Self::Tls,
+                None if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) => return Self::Refused,
+                None => source = error.source(),
+            }
+        }
+        Self::NoConnection
+    }
+
+    /// The error of a request that was given up for its time.
+    pub(crate) fn timed_out(was_sent: bool) -> Self {
+        if was_sent { Self::TimedOut } else { Self::ConnectTimedOut }
+    }
+
+    /// Whether it was given up for its time.
+    #[must_use]
+    pub fn is_timeout(self) -> bool {
+        matches!(self, Self::ConnectTimedOut | Self::TimedOut)
+    }
+
+    /// Whether something may have been sent.
+    #[must_use]
+    pub fn was_sent(self) -> bool {
+        matches!(self, Self::ConnectionLost | Self::TimedOut)
+    }
+}
+
+/// A request's body that notes when it is first asked for, which is when there is a connection: reqwest's errors alone
+/// do not tell whether a request that timed out was sent.
+struct WatchedBody {
+    text: Option<Bytes>,
+    was_sent: Arc<AtomicBool>,
+}
+
+/// Whether a [`watched_body`] was sent, at least in part.
+pub(crate) struct WasSent(Arc<AtomicBool>);
+
+impl WasSent {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A body and its witness.
+pub(crate) fn watched_body(text: String) -> (Body, WasSent) {
+    let was_sent = Arc::<AtomicBool>::default();
+    let body = WatchedBody { text: Some(text.into()), was_sent: Arc::clone(&was_sent) };
+    (Body::wrap(body), WasSent(was_sent))
+}
+
+impl http_body::Body for WatchedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.was_sent.store(true, Ordering::Relaxed);
+        Poll::Ready(self.text.take().map(|text| Ok(Frame::data(text))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.text.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.text.as_ref().map_or(0, |text| text.len() as u64))
+    }
 }
 
 /// Reads a body to its end, unless it is larger than `limit` bytes: then `None`, and the rest is never read.
@@ -85,10 +227,10 @@ async fn exchange(client: &Client, request: HttpRequest) -> Result<HttpResponse,
     let request = request.map(|body| body.bytes().map(<[u8]>::to_vec).unwrap_or_default());
     let request = reqwest::Request::try_from(request).map_err(|error| ConnectorError::user(error.into()))?;
 
-    let response = client.execute(request).await.map_err(connector_error)?;
+    let response = client.execute(request).await.map_err(|e| connector_error(&e))?;
     let status = StatusCode::try_from(response.status().as_u16()).map_err(|e| ConnectorError::other(e.into(), None))?;
     let headers = response.headers().clone();
-    let body = read_at_most(MAX_AWS_ANSWER, response).await.map_err(connector_error)?;
+    let body = read_at_most(MAX_AWS_ANSWER, response).await.map_err(|e| connector_error(&e))?;
     let body = body.ok_or_else(|| ConnectorError::other("the answer is too large".into(), None))?;
 
     let mut answer = HttpResponse::new(status, SdkBody::from(body));
@@ -100,8 +242,9 @@ async fn exchange(client: &Client, request: HttpRequest) -> Result<HttpResponse,
     Ok(answer)
 }
 
-fn connector_error(error: reqwest::Error) -> ConnectorError {
-    if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
+fn connector_error(error: &reqwest::Error) -> ConnectorError {
+    let cause = SendError::new(error, !error.is_connect());
+    if error.is_timeout() { ConnectorError::timeout(cause.into()) } else { ConnectorError::io(cause.into()) }
 }
 
 impl fmt::Debug for AwsHttpClient {

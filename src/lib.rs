@@ -1,27 +1,34 @@
 //! Closes WeChat Pay orders from AWS Lambda, as `cloud.cloudPay.closeOrder()` does inside WeChat's own cloud.
 //!
-//! # The map of the house
+//! # Module overview
 //!
-//! Data goes one way: an event comes in at [`trigger`], which knows Lambda's callers and nothing of WeChat Pay. The
-//! JSON in it becomes an [`order`], valid ever after. [`close_order`] closes it: it takes the [`merchant`]'s identity
-//! and key, kept from AWS Secrets Manager, has [`wechat_pay`] send the signed request and believe or disbelieve the
-//! answer, and alone decides whether to try again. A reply or a [`fault`] goes back the same way.
+//! Data flows one way: an event comes in at [`trigger`], which knows Lambda's callers and nothing of WeChat Pay. The
+//! JSON in it becomes an [`order`], valid ever after. [`close_order`] closes it: it takes the merchant's identity and key
+//! from the cache in [`merchant`], has [`wechat_pay`] send signed requests and verify the replies, and alone decides what
+//! comes next. What it came to goes back the same way as an [`answer`], with an [`outcome`] in it; a batch's outcomes are
+//! published by [`outcome_events`].
 //!
 //! | to change | look in |
 //! | --- | --- |
 //! | what an order may look like | [`order`] |
-//! | what a caller gets back for a reply of WeChat Pay | [`wechat_pay`], its `reply` |
-//! | what a caller gets back for anything else | [`fault`] |
-//! | when to try again, and where | [`close_order`], its `next_step` |
-//! | what the log says of an order | [`close_order`], its `record` |
+//! | what a caller gets back | [`answer`], and [`fault`] when there is no reply of WeChat Pay's |
+//! | what counts as a reply | [`wechat_pay`], its `reply` |
+//! | when another attempt is made, and where | [`close_order`], its `next_step` |
+//! | when an order is queried, and what that decides | [`close_order`], its `decision` |
+//! | what the log says of an order | [`close_order`], its `order_log` |
 //! | a new kind of caller | [`trigger`] |
 //! | a setting | [`config`] |
-//! | TLS, connections, roots | [`http_client`] |
+//! | how the secret is cached | [`merchant`] |
+//! | TLS, connections, root certificates | [`http_client`] |
 //!
-//! Nothing below [`close_order`] tries again. The project's own variables are read in [`config`], AWS's where the client
-//! of Secrets Manager is made, Lambda's by its runtime. The key is exposed where [`wechat_pay::sign`] feeds it to the
-//! digest, and where two merchants are compared, in constant time.
+//! [`close_order`] decides about every attempt at WeChat Pay; a call of AWS may be attempted twice by its SDK. The project's
+//! own variables and Lambda's log variables are read in [`config`], AWS's in [`aws`], the rest of Lambda's by its runtime.
+//! The key is exposed where [`wechat_pay::signature`] feeds it to the digest, and where two merchants are compared, in
+//! constant time.
 
+pub mod answer;
+pub mod aws;
+pub mod base_url;
 pub mod close_order;
 pub mod config;
 pub mod fault;
@@ -29,5 +36,7 @@ pub mod http_client;
 pub mod log;
 pub mod merchant;
 pub mod order;
+pub mod outcome;
+pub mod outcome_events;
 pub mod trigger;
 pub mod wechat_pay;

@@ -1,7 +1,8 @@
-//! The log: this crate's own lines at the level asked for, everyone else's from WARN up.
+//! The log: this crate's own lines at the level asked for, and of everyone else's only those that tell an operator
+//! something that ours do not.
 //!
-//! Lambda's runtime writes whole payloads at TRACE, the AWS SDK and hyper what they send: request bodies and signs,
-//! which may reach a log at no level.
+//! Lambda's runtime writes whole payloads at TRACE, the AWS SDK and hyper what they send: request bodies and signatures,
+//! which may reach a log at no level. What the runtime says of an invocation that it can't read quotes the caller.
 
 use std::fmt;
 
@@ -28,10 +29,9 @@ use crate::config::LogConfig;
 /// Starts the log, on standard output.
 pub fn start(config: LogConfig) {
     let own = Targets::new()
-        .with_default(config.level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), config.level)
-        // It repeats what the line of the order has said.
-        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
+        // An answer that never reached Lambda, such as one that is too large.
+        .with_target("lambda_runtime::layers::api_client", config.level.min(LevelFilter::WARN));
     let layer = layer().with_ansi(false);
     let layer = if config.is_json { layer.event_format(Json).boxed() } else { layer.boxed() };
     registry().with(layer.with_filter(own)).init();
@@ -40,11 +40,17 @@ pub fn start(config: LogConfig) {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "panicked");
     }));
+    if let Some(variable) = config.unknown_variable {
+        tracing::warn!(
+            variable,
+            "the variable has an unknown value; the log is JSON at INFO where it says nothing else"
+        );
+    }
 }
 
-/// Lines as `tracing_subscriber`'s own JSON has them when its events are flattened and no span is open, as none ever is
-/// here. They are written in one piece: its own go through a formatter a few letters at a time, which takes a tenth of
-/// an order's time.
+/// Lines as `tracing_subscriber`'s own JSON has them when its events are flattened, without spans. Not by its own
+/// formatter, which writes a few letters at a time: that takes a tenth of a warm order's time (`bench`), and it would
+/// add the runtime's spans.
 struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json

@@ -1,15 +1,30 @@
-//! The `close-order` function: reads its configuration, makes its clients once, fetches the secret ahead of the first
-//! order and serves Lambda's events until Lambda ends it.
+//! The `close-order` function: reads its configuration, makes its clients once, reads the secret ahead of the first order
+//! and serves Lambda's events until Lambda ends it.
 
-use std::{env, io::Write, process::ExitCode, time::Duration};
+use std::{
+    env,
+    io::Write,
+    process::ExitCode,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
-use close_order::{close_order::CloseOrder, config::Config, http_client, log, merchant, trigger, wechat_pay};
-use lambda_runtime::{Runtime, service_fn, tower::util::MapRequestLayer};
+use close_order::{
+    aws, close_order::CloseOrder, config::Config, http_client, log, merchant::MerchantCache,
+    outcome_events::OutcomeEvents, trigger, wechat_pay,
+};
+use lambda_runtime::{
+    LambdaInvocation, Runtime, service_fn,
+    tower::{Service, layer::layer_fn, util::MapRequestLayer},
+};
+use tokio::sync::Notify;
+use tracing::info;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long the start may wait for the secret; what it misses, the first order reads.
-const PREPARATION: Duration = Duration::from_secs(2);
+const PREFETCH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What Lambda sets and its runtime can't do without.
 const LAMBDA: [&str; 4] = [
@@ -29,7 +44,7 @@ async fn main() -> ExitCode {
              To try it here, run: cargo run -p sandbox -- invoke events/close-order.json"
         )
     } else {
-        match serve().await {
+        match Box::pin(serve()).await {
             Ok(()) => return ExitCode::SUCCESS,
             Err(error) => format!("close-order: {error}"),
         }
@@ -51,18 +66,79 @@ fn wrong_for_the_runtime() -> Option<&'static str> {
 }
 
 async fn serve() -> Result<(), Error> {
+    let start = Instant::now();
     let config = Config::from_env()?;
     log::start(config.log);
     let http = http_client::new(config.roots)?;
-    let secrets = merchant::secrets_manager(http.clone(), |variable| env::var(variable).ok());
+    let secrets = aws::settings(aws::Service::SecretsManager, http.pooled.clone(), |variable| env::var(variable).ok());
+    let outcome_events = config.outcome_event_bus.map(|bus| OutcomeEvents::new(bus, http.pooled.clone()));
+    let endpoints: Vec<_> =
+        [&config.preferred_endpoint].into_iter().chain(&config.other_endpoints).map(ToString::to_string).collect();
     let close_order = CloseOrder::new(
-        merchant::KeptMerchant::new(secrets, config.secret_id, config.secret_ttl),
-        wechat_pay::WechatPay::new(http, config.timeout),
+        MerchantCache::new(secrets, config.secret_id, config.secret_ttl),
+        wechat_pay::WechatPay::new(http),
         wechat_pay::Endpoints::new(config.preferred_endpoint, config.other_endpoints),
+        config.timeout,
     );
-    close_order.prepare(PREPARATION).await;
-    Runtime::new(service_fn(|event| trigger::answer(&close_order, event)))
-        .layer(MapRequestLayer::new(trigger::json_only))
-        .run()
-        .await
+    let merchant = close_order.prefetch(PREFETCH_TIMEOUT).await;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        endpoints = endpoints.join(","),
+        mch_type = merchant.as_ref().map(|merchant| merchant.mch_type().as_str()),
+        secret_read = merchant.is_some(),
+        duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "start"
+    );
+
+    let function = Arc::new(trigger::Function::new(close_order, outcome_events));
+    let worker_ended = Arc::new(Notify::new());
+    let runtime = Runtime::new(service_fn(move |event| {
+        let function = Arc::clone(&function);
+        async move { function.answer(event).await }
+    }))
+    .layer(MapRequestLayer::new(trigger::json_only))
+    .layer(layer_fn(|inner| Watched { inner, _ended: Ended(Arc::clone(&worker_ended)) }));
+    tokio::select! {
+        biased;
+        () = worker_ended.notified() => Err(WORKER_ENDED.into()),
+        // What the runtime says of an invocation that it can't read quotes the caller.
+        ended = runtime.run_concurrent() => ended.map_err(|error| {
+            if error.is::<serde_json::Error>() { WORKER_ENDED.into() } else { error }
+        }),
+    }
+}
+
+const WORKER_ENDED: &str = "an invocation could not be read (such as one with a client context of another form than \
+                            Lambda's runtime for Rust expects), or Lambda's Runtime API not be reached; the process \
+                            ends, and Lambda starts another";
+
+/// A service that tells when it is dropped. On Lambda Managed Instances each of the runtime's workers has one and drops it
+/// when it ends; the runtime would go on with fewer workers for good.
+#[derive(Clone)]
+struct Watched<S> {
+    inner: S,
+    _ended: Ended,
+}
+
+#[derive(Clone)]
+struct Ended(Arc<Notify>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for Watched<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, invocation: LambdaInvocation) -> S::Future {
+        self.inner.call(invocation)
+    }
 }

@@ -1,229 +1,193 @@
-//! The service provider (服务商) in whose name orders are closed: identity, signing key, and how the secret spells them.
+//! The merchant as Secrets Manager holds it, cached for all invocations of a warm process.
+//!
+//! One reader reads for everyone who waits, be it a success or a failure. A failed read is not cached: the next caller
+//! reads again. A cached merchant serves on past its time while Secrets Manager is down or throttles, and a refresh then
+//! holds orders up by a second at most; not when Secrets Manager answers that the secret is denied, gone or can't be
+//! decrypted, or holds a malformed one: a revoked key must stop being used.
 
-mod kept;
-mod secrets_manager;
+use std::{
+    borrow::Cow,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
 
-use std::fmt;
+use aws_sdk_secretsmanager::Client;
+use aws_types::SdkConfig;
+use tokio::{sync::Mutex, time::timeout};
+use tracing::warn;
+use zeroize::Zeroizing;
 
-use secrecy::SecretString;
-use serde_json::{Map, Value};
+use crate::{aws, fault::Fault, wechat_pay::Merchant};
 
-use crate::wechat_pay::sign::{Sign, SignType};
+/// A wrong key must not hammer Secrets Manager: the time from one read after a signature failure to the next.
+const REREAD_INTERVAL: Duration = Duration::from_mins(1);
 
-pub use kept::KeptMerchant;
-pub use secrets_manager::secrets_manager;
+/// How long a cached merchant serves on after a failed refresh, before Secrets Manager is asked again: while it hangs,
+/// every order would otherwise wait for it.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Length of an API v2 key, in characters ("API密钥", merchant platform).
-const API_KEY_CHARACTERS: usize = 32;
+/// How long a refresh may take while there is something to go on with: a cached merchant, or a reply in hand.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A service provider. Two are equal when WeChat Pay could not tell them apart, the key included.
-pub struct Merchant {
-    appid: String,
-    mch_id: String,
-    api_key: SecretString,
-    sub_appid: Option<String>,
-    sign_type: SignType,
+const SERVICE: &str = "Secrets Manager";
+
+/// Answers that say that the key is not to be used any more, unlike an outage
+/// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html>).
+const REVOKED: [&str; 4] =
+    ["AccessDeniedException", "ResourceNotFoundException", "InvalidRequestException", "DecryptionFailure"];
+
+/// The merchant of one secret.
+#[derive(Debug)]
+pub struct MerchantCache {
+    client: Client,
+    settings: SdkConfig,
+    secret_id: String,
+    /// How long a read secret is used before it is read again.
+    ttl: Duration,
+    /// The wall clock: the monotonic one stands still while Lambda freezes the process.
+    now: fn() -> SystemTime,
+    state: RwLock<State>,
+    /// Held by the one who reads; it says when the secret was last read after a signature failure.
+    reader: Mutex<Option<SystemTime>>,
 }
 
-/// What is wrong with the secret, by field and rule; its values are never shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// It isn't a JSON object.
-    #[error("the secret must be a JSON object with appid, mch_id and api_key")]
-    NotAnObject,
-    /// A field is missing or breaks its rule.
-    #[error("the secret's {0} {1}")]
-    Field(&'static str, &'static str),
+#[derive(Clone, Debug, Default)]
+struct State {
+    merchant: Option<Arc<Merchant>>,
+    /// When the merchant was read, or its refresh failed, and how long it serves from then on.
+    fresh: Option<(SystemTime, Duration)>,
+    /// Why the last read failed, if it did.
+    failure: Option<Cow<'static, str>>,
+    /// How many reads have ended, so that whoever waited for one can tell.
+    reads: u64,
 }
 
-impl Merchant {
-    /// Reads the secret: `{"appid": …, "mch_id": …, "api_key": 32 characters, "sub_appid"?: …,
-    /// "sign_type"?: "MD5" (default) | "HMAC-SHA256"}`; other fields are ignored.
+/// Why a read failed.
+#[derive(Debug)]
+enum ReadError {
+    /// Secrets Manager is down, or throttles: a cached merchant serves on.
+    Unavailable(Cow<'static, str>),
+    /// Secrets Manager has answered that there is no key to use.
+    Revoked(Cow<'static, str>),
+}
+
+impl MerchantCache {
+    /// Nothing is read before someone asks. `settings` are those of Secrets Manager.
+    #[must_use]
+    pub fn new(settings: SdkConfig, secret_id: String, ttl: Duration) -> Self {
+        Self {
+            client: Client::new(&settings),
+            settings,
+            secret_id,
+            ttl,
+            now: SystemTime::now,
+            state: RwLock::default(),
+            reader: Mutex::default(),
+        }
+    }
+
+    /// The merchant, read anew if its time has come.
     ///
     /// # Errors
-    /// [`Malformed`] names the first field that breaks its rule.
-    pub fn from_secret(secret: &str) -> Result<Self, Malformed> {
-        // Serde's own messages would quote the value, so the shape is looked at by hand.
-        let Ok(Value::Object(mut fields)) = serde_json::from_str(secret) else {
-            return Err(Malformed::NotAnObject);
-        };
-        let is_appid =
-            |value: &str| (1..=32).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric());
-        let is_mch_id = |value: &str| (1..=32).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit());
-        let is_key = |value: &str| value.len() == API_KEY_CHARACTERS && value.bytes().all(|b| b.is_ascii_graphic());
-        Ok(Self {
-            appid: required(&mut fields, "appid", "must be a string of 1 to 32 letters and digits", is_appid)?,
-            mch_id: required(&mut fields, "mch_id", "must be a string of 1 to 32 digits", is_mch_id)?,
-            api_key: required(&mut fields, "api_key", "must be a string of 32 visible ASCII characters", is_key)?
-                .into(),
-            sub_appid: optional(&mut fields, "sub_appid", "must be a string of 1 to 32 letters and digits", is_appid)?,
-            sign_type: match fields.get("sign_type") {
-                None => SignType::Md5,
-                Some(Value::String(name)) if name == "MD5" => SignType::Md5,
-                Some(Value::String(name)) if name == "HMAC-SHA256" => SignType::HmacSha256,
-                Some(_) => return Err(Malformed::Field("sign_type", "must be \"MD5\" or \"HMAC-SHA256\"")),
-            },
+    /// [`Fault::CredentialsUnavailable`] when the secret can't be read, or is malformed, and none is cached.
+    pub async fn current(&self) -> Result<Arc<Merchant>, Fault> {
+        let before = self.state();
+        if let Some(merchant) = before.merchant.filter(|_| self.is_fresh(before.fresh)) {
+            return Ok(merchant);
+        }
+        let _reader = self.reader.lock().await;
+        if self.state().reads == before.reads {
+            self.read().await;
+        }
+        let State { merchant, failure, .. } = self.state();
+        merchant.ok_or_else(|| Fault::CredentialsUnavailable {
+            cause: failure.unwrap_or_else(|| format!("{SERVICE} did not answer in time").into()),
         })
     }
 
-    /// The service provider's appid.
+    /// The cached merchant, without reading anything.
     #[must_use]
-    pub fn appid(&self) -> &str {
-        &self.appid
+    pub fn cached(&self) -> Option<Arc<Merchant>> {
+        self.state().merchant
     }
 
-    /// The service provider's merchant number.
-    #[must_use]
-    pub fn mch_id(&self) -> &str {
-        &self.mch_id
-    }
-
-    /// The mini-program's appid for orders that name none.
-    #[must_use]
-    pub fn sub_appid(&self) -> Option<&str> {
-        self.sub_appid.as_deref()
-    }
-
-    /// The algorithm of requests and, so, of the replies to them.
-    #[must_use]
-    pub fn sign_type(&self) -> SignType {
-        self.sign_type
-    }
-
-    /// Signs fields that come in the byte order of their names, as [`SignType::sign`] does.
-    #[must_use]
-    pub fn sign<'a>(&self, fields: impl Iterator<Item = (&'a str, &'a str)>) -> Sign {
-        self.sign_type.sign(&self.api_key, fields)
-    }
-}
-
-fn required(
-    fields: &mut Map<String, Value>,
-    name: &'static str,
-    rule: &'static str,
-    is_valid: impl Fn(&str) -> bool,
-) -> Result<String, Malformed> {
-    optional(fields, name, rule, is_valid)?.ok_or(Malformed::Field(name, "is missing"))
-}
-
-fn optional(
-    fields: &mut Map<String, Value>,
-    name: &'static str,
-    rule: &'static str,
-    is_valid: impl Fn(&str) -> bool,
-) -> Result<Option<String>, Malformed> {
-    match fields.remove(name) {
-        None => Ok(None),
-        Some(Value::String(value)) if is_valid(&value) => Ok(Some(value)),
-        Some(_) => Err(Malformed::Field(name, rule)),
-    }
-}
-
-impl PartialEq for Merchant {
-    fn eq(&self, other: &Self) -> bool {
-        use secrecy::ExposeSecret;
-        use subtle::ConstantTimeEq;
-
-        let is_same_key = self.api_key.expose_secret().as_bytes().ct_eq(other.api_key.expose_secret().as_bytes());
-        self.appid == other.appid
-            && self.mch_id == other.mch_id
-            && self.sub_appid == other.sub_appid
-            && self.sign_type == other.sign_type
-            && is_same_key.into()
-    }
-}
-
-/// Without the key.
-impl fmt::Debug for Merchant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Merchant").field("appid", &self.appid).field("mch_id", &self.mch_id).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
-
-    fn secret() -> Value {
-        json!({"appid": "wx8888888888888888", "mch_id": "1900000109", "api_key": KEY})
-    }
-
-    #[test]
-    fn the_least_secret_is_a_merchant_that_signs_with_md5() {
-        let merchant = Merchant::from_secret(&secret().to_string()).unwrap();
-        assert_eq!((merchant.appid(), merchant.mch_id()), ("wx8888888888888888", "1900000109"));
-        assert_eq!((merchant.sub_appid(), merchant.sign_type()), (None, SignType::Md5));
-    }
-
-    #[test]
-    fn what_is_optional_is_taken_and_what_is_unknown_ignored() {
-        let mut secret = secret();
-        secret["sub_appid"] = json!("wxd678efh567hg6787");
-        secret["sign_type"] = json!("HMAC-SHA256");
-        secret["note"] = json!({"rotated": "2026-11-23"});
-        let merchant = Merchant::from_secret(&secret.to_string()).unwrap();
-        assert_eq!((merchant.sub_appid(), merchant.sign_type()), (Some("wxd678efh567hg6787"), SignType::HmacSha256));
-    }
-
-    #[test]
-    fn a_malformed_secret_is_told_by_field_and_never_by_value() {
-        for (field, wrong) in [
-            ("appid", json!("")),
-            ("appid", json!("wx 1")),
-            ("appid", json!(1)),
-            ("mch_id", json!("19000001O9")),
-            ("mch_id", json!(1_900_000_109)),
-            ("api_key", json!(&KEY[1..])),
-            ("api_key", json!(format!("{KEY}0"))),
-            ("api_key", json!("密".repeat(32))),
-            ("api_key", json!(format!("{} ", &KEY[1..]))),
-            ("api_key", json!(null)),
-            ("sub_appid", json!("")),
-            ("sub_appid", json!(["wx"])),
-            ("sign_type", json!("SHA256")),
-            ("sign_type", json!("md5")),
-            ("sign_type", json!(5)),
-        ] {
-            let mut secret = secret();
-            secret[field] = wrong.clone();
-            let malformed = Merchant::from_secret(&secret.to_string()).unwrap_err();
-            assert!(matches!(malformed, Malformed::Field(name, _) if name == field), "{malformed:?}");
-            assert!(!malformed.to_string().contains(&KEY[1..]), "{malformed}");
+    /// Another merchant than the one whose signature was refused or did not match, if the secret has changed: read anew
+    /// at most once a minute; concurrent orders share the read.
+    pub async fn reread_if_changed(&self, used: &Merchant) -> Option<Arc<Merchant>> {
+        let changed = |state: State| state.merchant.filter(|merchant| **merchant != *used);
+        if let Some(merchant) = changed(self.state()) {
+            return Some(merchant);
         }
-        for field in ["appid", "mch_id", "api_key"] {
-            let mut secret = secret();
-            secret.as_object_mut().unwrap().remove(field);
-            assert_eq!(Merchant::from_secret(&secret.to_string()).unwrap_err(), Malformed::Field(field, "is missing"));
+        let mut last_reread = self.reader.lock().await;
+        let is_due = last_reread.is_none_or(|at| !self.is_within(at, REREAD_INTERVAL));
+        if changed(self.state()).is_none() && is_due {
+            *last_reread = Some((self.now)());
+            self.read().await;
         }
-        for text in ["", KEY, "\"192006250b4c09247ec02edce69f6a2d\"", "[]", "null", "{\"api_key\":"] {
-            assert_eq!(Merchant::from_secret(text).unwrap_err(), Malformed::NotAnObject);
-        }
+        changed(self.state())
     }
 
-    #[test]
-    fn merchants_differ_in_every_field_and_in_the_key() {
-        let merchant = |secret: &Value| Merchant::from_secret(&secret.to_string()).unwrap();
-        assert_eq!(merchant(&secret()), merchant(&secret()));
-        for (field, other) in [
-            ("appid", "wx8888888888888889"),
-            ("mch_id", "1900000110"),
-            ("api_key", "292006250b4c09247ec02edce69f6a2d"),
-            ("sub_appid", "wxd678efh567hg6787"),
-            ("sign_type", "HMAC-SHA256"),
-        ] {
-            let mut changed = secret();
-            changed[field] = json!(other);
-            assert_ne!(merchant(&changed), merchant(&secret()), "{field}");
-        }
+    /// Reads the secret and caches what comes of it. The caller holds the reader's lock.
+    async fn read(&self) {
+        let before = self.state();
+        let retry_interval = self.ttl.min(RETRY_INTERVAL);
+        let read = if before.merchant.is_some() {
+            // Counted as failed until it has succeeded: an invocation may end before the read does.
+            self.set(State { fresh: Some(((self.now)(), retry_interval)), ..before.clone() });
+            let too_late = || Err(ReadError::Unavailable(format!("{SERVICE} did not answer in time").into()));
+            timeout(REFRESH_TIMEOUT, self.fetch()).await.unwrap_or_else(|_| too_late())
+        } else {
+            self.fetch().await
+        };
+        let (now, reads) = ((self.now)(), before.reads + 1);
+        let read = read.map(|secret| Merchant::from_secret(&secret));
+        self.set(match read {
+            Ok(Ok(merchant)) => {
+                State { merchant: Some(Arc::new(merchant)), fresh: Some((now, self.ttl)), failure: None, reads }
+            }
+            Ok(Err(malformed)) => {
+                warn!(cause = %malformed, "the secret is malformed");
+                State { failure: Some(malformed.to_string().into()), reads, ..State::default() }
+            }
+            Err(ReadError::Revoked(cause)) => {
+                warn!(%cause, cached = false, "the secret could not be read");
+                State { failure: Some(cause), reads, ..State::default() }
+            }
+            Err(ReadError::Unavailable(cause)) => {
+                warn!(%cause, cached = before.merchant.is_some(), "the secret could not be read");
+                State { fresh: Some((now, retry_interval)), failure: Some(cause), reads, ..before }
+            }
+        });
     }
 
-    #[test]
-    fn debug_shows_no_key() {
-        let merchant = Merchant::from_secret(&secret().to_string()).unwrap();
-        assert!(!format!("{merchant:?}").contains(KEY));
+    /// The secret, be it stored as a string or as binary.
+    async fn fetch(&self) -> Result<Zeroizing<Vec<u8>>, ReadError> {
+        let output = self.client.get_secret_value().secret_id(&self.secret_id).send().await.map_err(|error| {
+            let cause = aws::cause(SERVICE, &self.settings, &error);
+            if aws::error_code(&error).is_some_and(|code| REVOKED.contains(&code)) {
+                ReadError::Revoked(cause)
+            } else {
+                ReadError::Unavailable(cause)
+            }
+        })?;
+        let binary = output.secret_binary.map(aws_smithy_types::Blob::into_inner);
+        Ok(Zeroizing::new(output.secret_string.map(String::into_bytes).or(binary).unwrap_or_default()))
+    }
+
+    fn is_fresh(&self, fresh: Option<(SystemTime, Duration)>) -> bool {
+        fresh.is_some_and(|(since, time)| self.is_within(since, time))
+    }
+
+    /// Whether so much time has not passed yet; a clock that was set back counts as passed.
+    fn is_within(&self, since: SystemTime, time: Duration) -> bool {
+        (self.now)().duration_since(since).is_ok_and(|passed| passed < time)
+    }
+
+    fn state(&self) -> State {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, state: State) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 }

@@ -1,7 +1,7 @@
-//! The order to close: one newtype a field, parsed from JSON once and valid ever after.
+//! The order to close: one newtype per field, parsed from JSON once and valid ever after.
 //!
-//! Both spellings of a name are taken (`out_trade_no` as WeChat Pay writes it, `outTradeNo` as wx-server-sdk does),
-//! since callers of CloudPay mix them. Numbers are refused by name: an `out_trade_no` can have more digits than a
+//! Both spellings of a name are accepted (`out_trade_no` as WeChat Pay writes it, `outTradeNo` as wx-server-sdk does),
+//! since callers of CloudPay mix them. Numbers are rejected by field name: an `out_trade_no` can have more digits than a
 //! JavaScript number holds, and a rounded one would close another order.
 
 mod age;
@@ -10,39 +10,75 @@ mod fields;
 
 use std::fmt;
 
-pub use age::TimeStart;
+pub use age::{Age, TimeStart};
 pub use fields::{NonceStr, OutTradeNo, SubAppid, SubMchId};
+
+use crate::wechat_pay::{MchType, Merchant};
 
 /// An order to close, every field within WeChat Pay's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// The sub-merchant (特约商户) whose order it is.
-    pub sub_mch_id: SubMchId,
+    /// The sub-merchant (特约商户) whose order it is; a partner's orders need one, see [`Order::check_for`].
+    pub sub_mch_id: Option<SubMchId>,
     /// The merchant's own order number.
     pub out_trade_no: OutTradeNo,
     /// The request's random string: the caller's, or 32 characters from the operating system's randomness.
     pub nonce_str: NonceStr,
-    /// The mini-program's appid, if the caller names one; otherwise the secret's serves.
+    /// The mini-program's appid, if the caller names one; otherwise the secret's is sent.
     pub sub_appid: Option<SubAppid>,
-    /// When the order was made, if the caller wants its age looked at.
+    /// When the order was created; without it, the age is not checked.
     pub time_start: Option<TimeStart>,
+    /// Whether the outcome is to be proved by a query, if the caller says so.
+    pub confirm: Option<bool>,
 }
 
 impl Order {
-    /// Parses an event of any JSON shape; fields that are not an order's are ignored, since a mini-program's cloud
-    /// invoke adds `userInfo` and others.
+    /// Parses an event of any JSON shape; a byte order mark before it and fields that are not an order's are ignored,
+    /// since a mini-program's cloud invoke adds `userInfo` and others. `name` is what an error calls the whole: `event`
+    /// or `body`.
     ///
     /// # Errors
-    /// [`Invalid`] names the first field that breaks its rule, or the whole by its name: `event` or `body`.
+    /// [`Invalid`] names the first field that breaks its rule, or the whole.
     pub fn from_json(event: &str, name: &'static str) -> Result<Self, Invalid> {
         event::parse(event, name)
+    }
+
+    /// Checks what depends on the kind of merchant, and so on the secret.
+    ///
+    /// # Errors
+    /// [`Invalid`] when a partner's order has no `sub_mch_id`, or an ordinary merchant's names another merchant.
+    pub fn check_for(&self, merchant: &Merchant) -> Result<(), Invalid> {
+        let sub_mch_id = self.sub_mch_id.as_ref().map(SubMchId::as_str);
+        let sub_appid = self.sub_appid.as_ref().map(SubAppid::as_str);
+        let broken = match merchant.mch_type() {
+            MchType::Partner if sub_mch_id.is_none() => Some((SubMchId::NAME, Problem::MISSING)),
+            MchType::Merchant if sub_mch_id.is_some_and(|sub_mch_id| sub_mch_id != merchant.mch_id()) => {
+                let zh = "普通商户请不填,或填本商户的mch_id";
+                let en = "must be left out, or be the merchant's own mch_id: the secret is an ordinary merchant's";
+                Some((SubMchId::NAME, Problem { zh, en }))
+            }
+            MchType::Merchant if sub_appid.is_some_and(|sub_appid| sub_appid != merchant.appid()) => {
+                let zh = "普通商户请不填,或填本商户的appid";
+                let en = "must be left out, or be the merchant's own appid: the secret is an ordinary merchant's";
+                Some((SubAppid::NAME, Problem { zh, en }))
+            }
+            MchType::Partner | MchType::Merchant => None,
+        };
+        broken.map_or(Ok(()), |(field, problem)| Err(self.invalid(field, problem)))
+    }
+
+    /// A problem with a field of this order.
+    #[must_use]
+    pub fn invalid(&self, field: &'static str, problem: Problem) -> Invalid {
+        let (sub_mch_id, out_trade_no) = (self.sub_mch_id.clone(), Some(self.out_trade_no.clone()));
+        Invalid { field, problem, sub_mch_id, out_trade_no }
     }
 }
 
 /// A field of the event that is missing or breaks its rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
-    /// The field, in WeChat Pay's spelling; `event` or `body` when that is no order at all.
+    /// The field, in WeChat Pay's spelling; `event` or `body` for the whole.
     pub field: &'static str,
     /// What is wrong with it.
     pub problem: Problem,
@@ -52,32 +88,31 @@ pub struct Invalid {
     pub out_trade_no: Option<OutTradeNo>,
 }
 
-/// What can be wrong with a field.
+/// The rule that a field breaks, in both languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problem {
-    /// The event is no JSON object.
-    NotAnObject,
-    /// The HTTP request is no POST.
-    NotPost,
-    /// The HTTP body is not what its `isBase64Encoded` says it is.
-    NotBase64,
-    /// A required field is absent.
-    Missing,
-    /// The value is no JSON string.
-    NotAString,
-    /// The field is there twice, with different values.
-    Contradiction,
-    /// The value breaks the field's rule.
-    Rule(Rule),
-}
-
-/// A field's rule in both languages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct Problem {
     /// For `returnMsg`.
     pub zh: &'static str,
     /// For `errMsg`.
     pub en: &'static str,
+}
+
+impl Problem {
+    /// A required field is absent.
+    pub const MISSING: Self = Self { zh: "必填", en: "is required" };
+    /// The whole is not a JSON object.
+    pub const NOT_AN_OBJECT: Self = Self {
+        zh: "须为含有 out_trade_no 的JSON对象",
+        en: "must be a JSON object with out_trade_no (and sub_mch_id, for a service provider)",
+    };
+    /// The value is not a JSON string.
+    pub const NOT_A_STRING: Self =
+        Self { zh: "须为字符串,数字会丢失精度", en: "must be a JSON string (a number would lose digits)" };
+    /// The value is neither `true` nor `false`.
+    pub const NOT_A_BOOLEAN: Self = Self { zh: "须为 true 或 false", en: "must be true or false" };
+    /// The field is there twice, with different values.
+    pub const CONTRADICTION: Self =
+        Self { zh: "下划线与驼峰写法的值不一致", en: "is given in two spellings that differ" };
 }
 
 impl Invalid {
@@ -90,33 +125,49 @@ impl Invalid {
     /// The field and its rule in Chinese.
     #[must_use]
     pub fn in_chinese(&self) -> String {
-        let problem = match self.problem {
-            Problem::NotAnObject => "须为含有 sub_mch_id 和 out_trade_no 的JSON对象",
-            Problem::NotPost => "请使用post方法",
-            Problem::NotBase64 => "不是有效的Base64编码UTF-8文本",
-            Problem::Missing => "必填",
-            Problem::NotAString => "须为字符串,数字会丢失精度",
-            Problem::Contradiction => "两种写法的值不一致",
-            Problem::Rule(rule) => rule.zh,
-        };
-        format!("{} {problem}", self.field)
+        format!("{} {}", self.field, self.problem.zh)
     }
 }
 
 /// The field and its rule in English.
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problem = match self.problem {
-            Problem::NotAnObject => "must be a JSON object with sub_mch_id and out_trade_no",
-            Problem::NotPost => "must be POST",
-            Problem::NotBase64 => "must be UTF-8 text in Base64, as isBase64Encoded says",
-            Problem::Missing => "is required",
-            Problem::NotAString => "must be a JSON string (a number would lose digits)",
-            Problem::Contradiction => "is given in two spellings that differ",
-            Problem::Rule(rule) => rule.en,
-        };
-        write!(f, "{} {problem}", self.field)
+        write!(f, "{} {}", self.field, self.problem.en)
     }
 }
 
 impl std::error::Error for Invalid {}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn merchant(mch_type: &str) -> Merchant {
+        let secret = json!({
+            "mch_type": mch_type, "appid": "wx8888888888888888", "mch_id": "1900000109", "api_key": "k".repeat(32),
+        });
+        Merchant::from_secret(secret.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_a_kind_of_merchant_may_send_is_checked_against_the_secret() {
+        let own = ("1900000109", "wx8888888888888888");
+        for (mch_type, sub_mch_id, sub_appid, expected) in [
+            ("partner", None, None, Some("sub_mch_id 必填")),
+            ("partner", None, Some(own.1), Some("sub_mch_id 必填")),
+            ("partner", Some("1900000110"), None, None),
+            ("partner", Some("1900000110"), Some("wx1"), None),
+            ("merchant", None, None, None),
+            ("merchant", Some(own.0), Some(own.1), None),
+            ("merchant", Some("1900000110"), None, Some("sub_mch_id 普通商户请不填,或填本商户的mch_id")),
+            ("merchant", None, Some("wx1"), Some("sub_appid 普通商户请不填,或填本商户的appid")),
+        ] {
+            let event = json!({"out_trade_no": "1", "sub_mch_id": sub_mch_id, "sub_appid": sub_appid});
+            let order = Order::from_json(&event.to_string(), "event").unwrap();
+            let checked = order.check_for(&merchant(mch_type)).map_err(|invalid| invalid.in_chinese());
+            assert_eq!(checked.err().as_deref(), expected, "{mch_type} {event}");
+        }
+    }
+}

@@ -1,50 +1,57 @@
 //! One event in, one answer out: which trigger is it, and how does it want its answer?
 //!
 //! Triggers are told apart by the event's own shape. Raw orders never look like an HTTP or SQS event and the other way
-//! round, so one look at the top level is enough; what is none of them is a direct call.
+//! round, so one look at the top level is enough; an object that is none of them is a direct call.
 
 mod direct;
 mod http;
 mod sqs;
+mod unsupported;
 
 use std::{
-    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::FutureExt;
-use lambda_runtime::{Context, LambdaEvent, LambdaInvocation};
+use lambda_runtime::{Context, Diagnostic, LambdaEvent, LambdaInvocation};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::{
+    answer::Answer,
     close_order::{CloseOrder, Invocation},
     fault::Fault,
+    outcome_events::OutcomeEvents,
 };
 
 /// What an answer takes on its way out, even on the smallest function.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(250);
 
-/// A deadline that passed longer ago than this is no time at all: emulators send constants.
-const LONG_PAST: Duration = Duration::from_mins(1);
-
-/// How long an invocation has whose deadline is no time at all.
-const WITHOUT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an invocation has whose deadline has passed on arrival: emulators send constants, and clocks differ.
+const DEFAULT_TIME: Duration = Duration::from_secs(10);
 
 /// The longest that a Lambda function runs.
 const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
 
+/// The function: one serves every invocation of a warm process.
+#[derive(Debug)]
+pub struct Function {
+    close_order: CloseOrder,
+    outcome_events: Option<OutcomeEvents>,
+    is_warm: AtomicBool,
+}
+
 /// An answer in the form of its trigger.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum Output {
     /// To a direct call.
-    Direct(direct::Answer),
+    Direct(Answer),
     /// To API Gateway, a Function URL or an ALB.
-    Http(http::Answer),
+    Http(http::HttpResponse),
     /// To SQS.
-    Sqs(sqs::Answer),
+    Sqs(sqs::BatchResponse),
 }
 
 /// The top level of an event, as far as it tells triggers apart.
@@ -56,8 +63,8 @@ struct Shape<'a> {
     records: Option<&'a RawValue>,
 }
 
-/// Lets only JSON through to [`answer`]: what is none is answered as `null` is, where the runtime would raise its own
-/// error, with a Rust type's path in it. Lambda itself lets nothing else in; emulators do.
+/// Lets only JSON through to [`Function::answer`]: all else is answered as `null` is, where the runtime would raise its
+/// own error, with a Rust type's path in it. Lambda itself lets nothing else in; emulators do.
 #[must_use]
 pub fn json_only(mut invocation: LambdaInvocation) -> LambdaInvocation {
     if serde_json::from_slice::<&RawValue>(&invocation.body).is_err() {
@@ -66,29 +73,77 @@ pub fn json_only(mut invocation: LambdaInvocation) -> LambdaInvocation {
     invocation
 }
 
-/// Answers one invocation.
-///
-/// # Errors
-/// [`Fault`], which the runtime raises as a function error: only a direct call's, and never a refusal.
-pub async fn answer(close_order: &CloseOrder, event: LambdaEvent<Box<RawValue>>) -> Result<Answer, Fault> {
-    let invocation = Invocation { request_id: &event.context.request_id, deadline: deadline(&event.context) };
-    let answered = dispatch(close_order, event.payload.get(), invocation);
-    // The lints leave no panic in this code, and one in a library's must not show its text to the caller.
-    let panicked = |_| Err(Fault::ReplyInvalid { cause: "the function panicked".into() });
-    AssertUnwindSafe(answered).catch_unwind().await.unwrap_or_else(panicked)
+impl Function {
+    /// Puts the parts together. Without `outcome_events` a batch's outcomes are in the log only.
+    #[must_use]
+    pub fn new(close_order: CloseOrder, outcome_events: Option<OutcomeEvents>) -> Self {
+        Self { close_order, outcome_events, is_warm: AtomicBool::new(false) }
+    }
+
+    /// Answers one invocation.
+    ///
+    /// # Errors
+    /// What the runtime raises as a function error: a direct call's [`Fault`], unless the function itself rejects the
+    /// order; a batch that can't be answered; an event of a service that is not supported.
+    pub async fn answer(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Output, Diagnostic> {
+        let context = &event.context;
+        let invocation = Invocation {
+            request_id: &context.request_id,
+            xray_trace_id: context.xray_trace_id.as_deref().map(trace_root),
+            message_id: None,
+            is_cold_start: !self.is_warm.swap(true, Ordering::Relaxed),
+        };
+        self.dispatch(event.payload.get(), deadline(context), invocation).await
+    }
+
+    async fn dispatch(&self, event: &str, deadline: Instant, invocation: Invocation<'_>) -> Result<Output, Diagnostic> {
+        let event = event.trim_ascii();
+        if let Some(message) = event.starts_with('[').then(|| unsupported::list(event)).flatten() {
+            return Err(self.unsupported(message, invocation));
+        }
+        // A derived struct can be read from a list, too, which no event is.
+        let shape = event.starts_with('{').then(|| serde_json::from_str::<Shape<'_>>(event).ok()).flatten();
+        let shape = shape.unwrap_or_default();
+        if let Some(request_context) = shape.request_context {
+            let request = http::HttpRequest::parse(event);
+            return match request.method() {
+                Some(method) => Ok(Output::Http(http::answer(self, &request, &method, deadline, invocation).await)),
+                None => Err(self.unsupported(unsupported::without_method(request_context), invocation)),
+            };
+        }
+        if let Some(records) = shape.records.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok()) {
+            return match sqs::Batch::parse(&records) {
+                Some(batch) => match sqs::answer(self, &batch, deadline, invocation).await {
+                    Ok(response) => Ok(Output::Sqs(response)),
+                    Err(fault) => Err(raise(&fault, &Answer::fault(fault.clone()))),
+                },
+                None => Err(self.unsupported(unsupported::records(&records), invocation)),
+            };
+        }
+        if let Some(message) = unsupported::object(event) {
+            return Err(self.unsupported(message, invocation));
+        }
+        match direct::answer(self, event, deadline, invocation).await {
+            Ok(answer) => Ok(Output::Direct(answer)),
+            Err((fault, answer)) => Err(raise(&fault, &answer)),
+        }
+    }
+
+    fn unsupported(&self, message: std::borrow::Cow<'static, str>, invocation: Invocation<'_>) -> Diagnostic {
+        let fault = Fault::UnsupportedEvent(message);
+        raise(&fault, &self.close_order.log_rejection(fault.clone(), invocation))
+    }
 }
 
-async fn dispatch(close_order: &CloseOrder, event: &str, invocation: Invocation<'_>) -> Result<Answer, Fault> {
-    // A derived struct can be read from a list too, which no event is.
-    let shape = event.trim_ascii_start().starts_with('{').then(|| serde_json::from_str::<Shape<'_>>(event));
-    let shape = shape.and_then(Result::ok).unwrap_or_default();
-    if shape.request_context.is_some() {
-        return Ok(Answer::Http(http::answer(close_order, event, invocation).await));
-    }
-    match shape.records.and_then(sqs::Batch::parse) {
-        Some(batch) => sqs::answer(close_order, &batch, invocation).await.map(Answer::Sqs),
-        None => direct::answer(close_order, event, invocation).await.map(Answer::Direct),
-    }
+/// The function error that Lambda passes on.
+fn raise(fault: &Fault, answer: &Answer) -> Diagnostic {
+    Diagnostic { error_type: fault.name().to_owned(), error_message: fault.message(answer.outcome) }
+}
+
+/// The id of a trace: the `Root` of Lambda's header `Root=1-…;Parent=…;Sampled=…`.
+fn trace_root(header: &str) -> &str {
+    let root = header.split(';').find_map(|part| part.strip_prefix("Root="));
+    root.unwrap_or(header)
 }
 
 /// When the answer must be on its way.
@@ -99,7 +154,7 @@ fn deadline(context: &Context) -> Instant {
 
 /// The time from `now` until the answer must be on its way, both since the epoch.
 fn time_to_work(deadline: Duration, now: Duration) -> Duration {
-    let left = if deadline + LONG_PAST < now { WITHOUT_DEADLINE } else { deadline.saturating_sub(now) };
+    let left = if deadline <= now { DEFAULT_TIME } else { deadline.saturating_sub(now) };
     left.min(LONGEST_INVOCATION).saturating_sub(TIME_TO_ANSWER)
 }
 
@@ -115,8 +170,8 @@ mod tests {
         for (deadline, expected) in [
             (now + 3000, 3000 - margin),
             (now + margin / 2, 0),
-            (now, 0),
-            (now - 59_000, 0),
+            (now, 10_000 - margin),
+            (now - 1, 10_000 - margin),
             (now - 61_000, 10_000 - margin),
             (600_000, 10_000 - margin),
             (0, 10_000 - margin),

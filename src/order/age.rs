@@ -1,15 +1,18 @@
-//! How old an order is: WeChat Pay asks for five minutes between making an order and closing it.
+//! How old an order is: WeChat Pay asks for five minutes between an order's creation and its close.
 
 use std::time::{Duration, SystemTime};
 
 use time::{Date, PrimitiveDateTime, Time, UtcOffset};
 
-use super::{Problem, Rule};
+use super::Problem;
 
 /// "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟": an earlier close can answer SUCCESS and not stick.
-const YOUNGEST: Duration = Duration::from_mins(5);
+const MIN_AGE: Duration = Duration::from_mins(5);
 
-/// `time_start`: when the order was made, `yyyyMMddHHmmss` in Beijing time (UTC+8), as in unifiedorder.
+/// How far in the future a creation may be: more than any time zone's mistake, less than a typing error in the date.
+const MAX_AHEAD: Duration = Duration::from_hours(24);
+
+/// `time_start`: when the order was created, `yyyyMMddHHmmss` in Beijing time (UTC+8), as in unifiedorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeStart(SystemTime);
 
@@ -20,19 +23,37 @@ impl TimeStart {
     /// Takes a date that is in the calendar.
     ///
     /// # Errors
-    /// [`Problem::Rule`] when it isn't one.
+    /// [`Problem`] has the rule when it isn't one.
     pub fn parse(value: &str) -> Result<Self, Problem> {
-        moment(value).map(Self).ok_or(Problem::Rule(Rule {
+        moment(value).map(Self).ok_or(Problem {
             zh: "须为yyyyMMddHHmmss格式的北京时间",
             en: "must be a date in the form yyyyMMddHHmmss, Beijing time",
-        }))
+        })
     }
 
-    /// How long the order is still too young to be closed, if it is; an order of the future is too.
+    /// The order's age at `now`.
     #[must_use]
-    pub fn too_young_for(self, now: SystemTime) -> Option<Duration> {
-        (self.0 + YOUNGEST).duration_since(now).ok().filter(|wait| !wait.is_zero())
+    pub fn age(self, now: SystemTime) -> Age {
+        match self.0.duration_since(now) {
+            Ok(ahead) if ahead > MAX_AHEAD => Age::FarFuture,
+            _ => match (self.0 + MIN_AGE).duration_since(now) {
+                Ok(wait) if !wait.is_zero() => Age::TooYoung(wait),
+                _ => Age::OldEnough,
+            },
+        }
     }
+}
+
+/// Whether an order is old enough to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// It was created five minutes ago or earlier.
+    OldEnough,
+    /// It was created less than five minutes ago, or in the future as a clock that is wrong has it; the time until it is
+    /// old enough.
+    TooYoung(Duration),
+    /// It was created more than 24 hours in the future: no clock is that wrong.
+    FarFuture,
 }
 
 fn moment(value: &str) -> Option<SystemTime> {
@@ -83,13 +104,20 @@ mod tests {
 
     #[test]
     fn an_order_is_too_young_until_it_is_five_minutes_old() {
-        let made = TimeStart(at(1_000_000));
-        let wait = |now: u64| made.too_young_for(at(now)).map(|wait| wait.as_secs());
-        assert_eq!(wait(1_000_000), Some(300));
-        assert_eq!(wait(1_000_299), Some(1));
-        assert_eq!(wait(1_000_300), None);
-        assert_eq!(wait(2_000_000), None);
-        assert_eq!(wait(999_900), Some(400), "an order of the future");
-        assert_eq!(made.too_young_for(at(1_000_300) - Duration::from_millis(1)), Some(Duration::from_millis(1)));
+        let created = TimeStart(at(1_000_000));
+        let young = |seconds| Age::TooYoung(Duration::from_secs(seconds));
+        for (now, expected) in [
+            (1_000_000, young(300)),
+            (1_000_299, young(1)),
+            (1_000_300, Age::OldEnough),
+            (2_000_000, Age::OldEnough),
+            (999_900, young(400)),
+            (1_000_000 - 86_400, young(86_700)),
+            (1_000_000 - 86_401, Age::FarFuture),
+        ] {
+            assert_eq!(created.age(at(now)), expected, "{now}");
+        }
+        let just = at(1_000_300) - Duration::from_millis(1);
+        assert_eq!(created.age(just), Age::TooYoung(Duration::from_millis(1)));
     }
 }

@@ -11,143 +11,167 @@ use serde_json::value::RawValue;
 use super::{Invalid, NonceStr, Order, OutTradeNo, Problem, SubAppid, SubMchId, TimeStart};
 
 pub(super) fn parse(event: &str, name: &'static str) -> Result<Order, Invalid> {
-    let Ok(found) = serde_json::from_str::<Found>(event) else {
-        return Err(Invalid::new(name, Problem::NotAnObject));
+    let event = event.strip_prefix('\u{feff}').unwrap_or(event);
+    let Ok(raw) = serde_json::from_str::<RawOrder>(event) else {
+        return Err(Invalid::new(name, Problem::NOT_AN_OBJECT));
     };
-    let sub_mch_id = found.sub_mch_id.required(SubMchId::parse);
-    let out_trade_no = found.out_trade_no.required(OutTradeNo::parse);
-    let nonce_str = found.nonce_str.optional(NonceStr::parse);
-    let sub_appid = found.sub_appid.optional(SubAppid::parse);
-    let time_start = found.time_start.optional(|value| TimeStart::parse(&value));
-
-    let optional = || {
-        Ok((
-            nonce_str.map_err(|problem| (NonceStr::NAME, problem))?,
-            sub_appid.map_err(|problem| (SubAppid::NAME, problem))?,
-            time_start.map_err(|problem| (TimeStart::NAME, problem))?,
-        ))
-    };
-    match (sub_mch_id, out_trade_no, optional()) {
-        (Ok(sub_mch_id), Ok(out_trade_no), Ok((nonce_str, sub_appid, time_start))) => Ok(Order {
-            sub_mch_id,
-            out_trade_no,
-            nonce_str: nonce_str.unwrap_or_else(NonceStr::generate),
-            sub_appid,
-            time_start,
-        }),
-        (Err(problem), out_trade_no, _) => {
-            Err(Invalid { out_trade_no: out_trade_no.ok(), ..Invalid::new(SubMchId::NAME, problem) })
-        }
-        (Ok(sub_mch_id), Err(problem), _) => {
-            Err(Invalid { sub_mch_id: Some(sub_mch_id), ..Invalid::new(OutTradeNo::NAME, problem) })
-        }
-        (Ok(sub_mch_id), Ok(out_trade_no), Err((field, problem))) => {
-            Err(Invalid { field, problem, sub_mch_id: Some(sub_mch_id), out_trade_no: Some(out_trade_no) })
-        }
+    if let Some(problem) = envelope(&raw.markers) {
+        return Err(Invalid::new(name, problem));
     }
+    let sub_mch_id = raw.sub_mch_id.optional(SubMchId::parse);
+    let out_trade_no = raw.out_trade_no.required(OutTradeNo::parse);
+    let (known_sub_mch_id, known_out_trade_no) = (sub_mch_id.clone().ok().flatten(), out_trade_no.clone().ok());
+    let invalid = |field| {
+        let (sub_mch_id, out_trade_no) = (known_sub_mch_id.clone(), known_out_trade_no.clone());
+        move |problem| Invalid { field, problem, sub_mch_id, out_trade_no }
+    };
+    Ok(Order {
+        sub_mch_id: sub_mch_id.map_err(invalid(SubMchId::NAME))?,
+        out_trade_no: out_trade_no.map_err(invalid(OutTradeNo::NAME))?,
+        nonce_str: raw
+            .nonce_str
+            .optional(NonceStr::parse)
+            .map_err(invalid(NonceStr::NAME))?
+            .unwrap_or_else(NonceStr::generate),
+        sub_appid: raw.sub_appid.optional(SubAppid::parse).map_err(invalid(SubAppid::NAME))?,
+        time_start: raw.time_start.optional(|value| TimeStart::parse(&value)).map_err(invalid(TimeStart::NAME))?,
+        confirm: raw.confirm.boolean().map_err(invalid("confirm"))?,
+    })
 }
 
 /// What an event says of each field, in either spelling.
 #[derive(Default)]
-struct Found {
-    sub_mch_id: Given,
-    out_trade_no: Given,
-    nonce_str: Given,
-    sub_appid: Given,
-    time_start: Given,
+struct RawOrder {
+    sub_mch_id: FieldInput,
+    out_trade_no: FieldInput,
+    nonce_str: FieldInput,
+    sub_appid: FieldInput,
+    time_start: FieldInput,
+    confirm: FieldInput,
+    markers: Vec<&'static str>,
 }
 
-#[derive(Default)]
-enum Given {
+/// The values of one field.
+#[derive(Clone, Default, PartialEq)]
+enum FieldInput {
+    /// Not there, or `null`.
     #[default]
     Absent,
     Text(String),
-    NotText,
+    Boolean(bool),
+    /// A number, a list, an object, or text that is none.
+    Other,
+    /// Two values that differ.
     Contradiction,
 }
 
-impl Given {
-    /// Takes one value; raw, so that a number no type holds is refused by its field's name too.
-    fn take(&mut self, value: &RawValue) {
-        let quoted = value.get().strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        let value = match quoted {
-            // Without an escape it means what it says; nearly all do.
-            Some(text) if !text.contains('\\') => Self::Text(text.to_owned()),
-            _ => serde_json::from_str(value.get()).map_or(Self::NotText, Self::Text),
-        };
-        match (&*self, &value) {
-            (Self::Absent, _) => *self = value,
-            (Self::Text(one), Self::Text(other)) if one == other => {}
-            (Self::Text(_), Self::Text(_)) => *self = Self::Contradiction,
-            (_, Self::NotText) => *self = Self::NotText,
-            _ => {}
+impl FieldInput {
+    /// Takes one value; raw, so that a number no type holds is rejected by its field's name, too.
+    fn add(&mut self, value: &RawValue) {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Value {
+            Null,
+            Text(String),
+            Boolean(bool),
         }
+        let value = match serde_json::from_str(value.get()) {
+            Ok(Value::Null) => return,
+            Ok(Value::Text(text)) => Self::Text(text),
+            Ok(Value::Boolean(boolean)) => Self::Boolean(boolean),
+            Err(_) => Self::Other,
+        };
+        *self = match (&*self, value) {
+            (Self::Absent, value) => value,
+            (Self::Other, _)
+            | (_, Self::Other)
+            | (Self::Text(_), Self::Boolean(_))
+            | (Self::Boolean(_), Self::Text(_)) => Self::Other,
+            (one, other) if *one == other => other,
+            _ => Self::Contradiction,
+        };
     }
 
     fn optional<T>(self, parse: impl FnOnce(String) -> Result<T, Problem>) -> Result<Option<T>, Problem> {
         match self {
             Self::Absent => Ok(None),
             Self::Text(text) => parse(text).map(Some),
-            Self::NotText => Err(Problem::NotAString),
-            Self::Contradiction => Err(Problem::Contradiction),
+            Self::Boolean(_) | Self::Other => Err(Problem::NOT_A_STRING),
+            Self::Contradiction => Err(Problem::CONTRADICTION),
         }
     }
 
     fn required<T>(self, parse: impl FnOnce(String) -> Result<T, Problem>) -> Result<T, Problem> {
-        self.optional(parse)?.ok_or(Problem::Missing)
+        self.optional(parse)?.ok_or(Problem::MISSING)
+    }
+
+    fn boolean(self) -> Result<Option<bool>, Problem> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Boolean(boolean) => Ok(Some(boolean)),
+            Self::Contradiction => Err(Problem::CONTRADICTION),
+            Self::Text(_) | Self::Other => Err(Problem::NOT_A_BOOLEAN),
+        }
     }
 }
 
-impl<'de> Deserialize<'de> for Found {
+/// Names by which something that carries an order, or what became of one, is told from an order.
+const MARKERS: [&str; 4] = ["outcome", "message_id", "TopicArn", "detail-type"];
+
+fn envelope(markers: &[&str]) -> Option<Problem> {
+    let has = |name| markers.contains(&name);
+    if has("outcome") && has("message_id") {
+        let zh = "是本函数发布的关单结果事件,不能再作为订单,请检查EventBridge规则的目标";
+        let en = "is an outcome event that was routed back: a rule's target must not be the orders queue";
+        Some(Problem { zh, en })
+    } else if has("TopicArn") {
+        let zh = "是SNS消息的外层,请在订阅上启用原始消息传送(raw message delivery)";
+        let en = "is an SNS envelope: enable raw message delivery on the subscription";
+        Some(Problem { zh, en })
+    } else if has("detail-type") {
+        let zh = "是EventBridge事件的外层,请用InputPath $.detail 只发送订单";
+        let en = "is an EventBridge envelope: send only the order, with InputPath $.detail";
+        Some(Problem { zh, en })
+    } else {
+        None
+    }
+}
+
+impl<'de> Deserialize<'de> for RawOrder {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FoundVisitor)
+        deserializer.deserialize_map(RawOrderVisitor)
     }
 }
 
-struct FoundVisitor;
+struct RawOrderVisitor;
 
-impl<'de> Visitor<'de> for FoundVisitor {
-    type Value = Found;
+impl<'de> Visitor<'de> for RawOrderVisitor {
+    type Value = RawOrder;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an order to close")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
-        let mut found = Found::default();
-        while let Some(key) = map.next_key()? {
-            let given = match key {
-                Key::SubMchId => &mut found.sub_mch_id,
-                Key::OutTradeNo => &mut found.out_trade_no,
-                Key::NonceStr => &mut found.nonce_str,
-                Key::SubAppid => &mut found.sub_appid,
-                Key::TimeStart => &mut found.time_start,
-                Key::Other => {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawOrder, A::Error> {
+        let mut raw = RawOrder::default();
+        while let Some(key) = map.next_key::<String>()? {
+            let field = match key.as_str() {
+                "sub_mch_id" | "subMchId" => &mut raw.sub_mch_id,
+                "out_trade_no" | "outTradeNo" => &mut raw.out_trade_no,
+                "nonce_str" | "nonceStr" => &mut raw.nonce_str,
+                "sub_appid" | "subAppid" => &mut raw.sub_appid,
+                "time_start" | "timeStart" => &mut raw.time_start,
+                "confirm" => &mut raw.confirm,
+                other => {
+                    raw.markers.extend(MARKERS.into_iter().find(|marker| *marker == other));
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
             };
-            given.take(map.next_value::<&RawValue>()?);
+            field.add(map.next_value::<&RawValue>()?);
         }
-        Ok(found)
+        Ok(raw)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum Key {
-    #[serde(alias = "subMchId")]
-    SubMchId,
-    #[serde(alias = "outTradeNo")]
-    OutTradeNo,
-    #[serde(alias = "nonceStr")]
-    NonceStr,
-    #[serde(alias = "subAppid")]
-    SubAppid,
-    #[serde(alias = "timeStart")]
-    TimeStart,
-    #[serde(other)]
-    Other,
 }
 
 #[cfg(test)]
@@ -201,42 +225,94 @@ mod tests {
             event[camel] = event[name].clone();
             assert_eq!(parse(&event.to_string()), parse(&order().to_string()), "{name}");
             event[camel] = json!("20200101000001");
-            assert_eq!(problem(&event), (name, Problem::Contradiction));
+            assert_eq!(problem(&event), (name, Problem::CONTRADICTION));
         }
     }
 
     #[test]
-    fn a_value_that_is_no_string_is_refused_by_name_whatever_the_other_spelling_says() {
+    fn a_value_that_is_not_a_string_is_rejected_by_name_whatever_the_other_spelling_says() {
         for (name, camel) in SPELLINGS {
-            for wrong in [json!(1_900_000_109), json!(1.5), json!(null), json!(true), json!(["1"]), json!({"a": 1})] {
+            for wrong in [json!(1_900_000_109), json!(1.5), json!(true), json!(["1"]), json!({"a": 1})] {
                 let mut event = order();
                 event[name] = wrong.clone();
-                assert_eq!(problem(&event), (name, Problem::NotAString), "{wrong}");
+                assert_eq!(problem(&event), (name, Problem::NOT_A_STRING), "{wrong}");
                 event[camel] = json!("1");
-                assert_eq!(problem(&event), (name, Problem::NotAString), "{wrong}");
+                assert_eq!(problem(&event), (name, Problem::NOT_A_STRING), "{wrong}");
                 let mut event = order();
                 event[camel] = wrong;
-                assert_eq!(problem(&event), (name, Problem::NotAString));
+                assert_eq!(problem(&event), (name, Problem::NOT_A_STRING));
             }
         }
     }
 
     #[test]
-    fn what_is_required_is_refused_when_absent_and_what_is_optional_is_not() {
-        for (name, required) in [
-            ("sub_mch_id", true),
-            ("out_trade_no", true),
-            ("nonce_str", false),
-            ("sub_appid", false),
-            ("time_start", false),
-        ] {
-            let mut event = order();
-            event.as_object_mut().unwrap().remove(name);
-            match parse(&event.to_string()) {
-                Err(invalid) => assert_eq!((invalid.field, invalid.problem, required), (name, Problem::Missing, true)),
-                Ok(order) => assert_eq!((order.nonce_str.as_str().len(), required), (32, false)),
+    fn what_is_required_is_rejected_when_absent_or_null_and_what_is_optional_is_not() {
+        for name in ["sub_mch_id", "out_trade_no", "nonce_str", "sub_appid", "time_start"] {
+            let mut without = order();
+            without.as_object_mut().unwrap().remove(name);
+            let mut with_null = order();
+            with_null[name] = json!(null);
+            for event in [without, with_null] {
+                match parse(&event.to_string()) {
+                    Err(invalid) => {
+                        assert_eq!((name, invalid.field, invalid.problem), ("out_trade_no", name, Problem::MISSING));
+                    }
+                    Ok(order) => {
+                        assert_ne!(name, "out_trade_no");
+                        assert_eq!(order.nonce_str.as_str().len(), 32, "{name}");
+                    }
+                }
             }
         }
+    }
+
+    #[test]
+    fn null_beside_the_other_spelling_counts_as_absent() {
+        let event = json!({"out_trade_no": null, "outTradeNo": "1", "nonce_str": "n", "nonceStr": null});
+        let order = parse(&event.to_string()).unwrap();
+        assert_eq!((order.out_trade_no.as_str(), order.nonce_str.as_str()), ("1", "n"));
+    }
+
+    #[test]
+    fn confirm_is_a_boolean() {
+        let confirm = |value: Value| {
+            let mut event = order();
+            event["confirm"] = value;
+            parse(&event.to_string()).map(|order| order.confirm).map_err(|invalid| (invalid.field, invalid.problem))
+        };
+        assert_eq!(confirm(json!(true)), Ok(Some(true)));
+        assert_eq!(confirm(json!(false)), Ok(Some(false)));
+        assert_eq!(confirm(json!(null)), Ok(None));
+        for wrong in [json!("true"), json!(1), json!({})] {
+            assert_eq!(confirm(wrong), Err(("confirm", Problem::NOT_A_BOOLEAN)));
+        }
+        assert_eq!(parse(&order().to_string()).unwrap().confirm, None);
+        let twice = r#"{"out_trade_no": "1", "confirm": true, "confirm": false}"#;
+        assert_eq!(parse(twice).unwrap_err().problem, Problem::CONTRADICTION);
+    }
+
+    #[test]
+    fn an_envelope_is_rejected_by_its_name() {
+        for (event, named) in [
+            (json!({"outcome": "closed", "message_id": "m", "out_trade_no": "1"}), "outcome event"),
+            (json!({"Type": "Notification", "TopicArn": "arn", "Message": "{}"}), "SNS envelope"),
+            (json!({"detail-type": "Order Outcome", "source": "s", "detail": {}}), "EventBridge envelope"),
+        ] {
+            let invalid = parse(&event.to_string()).unwrap_err();
+            assert!(invalid.to_string().starts_with(&format!("event is an {named}")), "{invalid}");
+        }
+        for event in
+            [json!({"outcome": "closed", "out_trade_no": "1"}), json!({"message_id": "m", "out_trade_no": "1"})]
+        {
+            assert!(parse(&event.to_string()).is_ok(), "{event}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_once() {
+        let text = order().to_string();
+        assert_eq!(parse(&format!("\u{feff}{text}")), parse(&text));
+        assert_eq!(parse(&format!("\u{feff}\u{feff}{text}")).unwrap_err().problem, Problem::NOT_AN_OBJECT);
     }
 
     #[test]
@@ -252,7 +328,7 @@ mod tests {
             event[name] = json!(wrong);
             let (field, problem) = problem(&event);
             assert_eq!(field, name);
-            assert!(matches!(problem, Problem::Rule(_)), "{problem:?}");
+            assert!(![Problem::MISSING, Problem::NOT_A_STRING].contains(&problem), "{problem:?}");
         }
     }
 
@@ -269,19 +345,19 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_no_type_holds_is_refused_by_name_too() {
+    fn a_value_that_no_type_holds_is_rejected_by_name_too() {
         for wrong in ["1e999", "\"\\ud800\"", &format!("{}{}", "[".repeat(500), "]".repeat(500))] {
             let event = format!(r#"{{"sub_mch_id":"1","out_trade_no":{wrong}}}"#);
             let invalid = parse(&event).unwrap_err();
-            assert_eq!((invalid.field, invalid.problem), ("out_trade_no", Problem::NotAString), "{wrong}");
+            assert_eq!((invalid.field, invalid.problem), ("out_trade_no", Problem::NOT_A_STRING), "{wrong}");
         }
     }
 
     #[test]
-    fn an_event_that_is_no_object_is_no_order() {
+    fn an_event_that_is_not_an_object_is_rejected() {
         for event in ["null", "[]", "1", "\"text\"", "true", "", "{"] {
             let invalid = parse(event).unwrap_err();
-            assert_eq!((invalid.field, invalid.problem), ("event", Problem::NotAnObject), "{event}");
+            assert_eq!((invalid.field, invalid.problem), ("event", Problem::NOT_AN_OBJECT), "{event}");
         }
     }
 

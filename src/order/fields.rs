@@ -1,11 +1,11 @@
 //! The fields of an order, each with its rule.
 
-use super::{Problem, Rule};
+use super::Problem;
 
 /// Upper limit of every field, in characters: `String(32)` in WeChat Pay's tables.
 const MAX_CHARACTERS: usize = 32;
 
-/// Length of a nonce that we make ourselves, in characters.
+/// Length of a nonce that is generated here, in characters.
 const NONCE_CHARACTERS: usize = 32;
 
 macro_rules! field {
@@ -18,16 +18,16 @@ macro_rules! field {
             /// The field's name on the wire.
             pub const NAME: &'static str = $wire_name;
 
-            /// Takes a value that keeps the field's rule.
+            /// Takes a value that is within the field's rule.
             ///
             /// # Errors
-            /// [`Problem::Rule`] when it doesn't.
+            /// [`Problem`] has the rule that it breaks.
             pub fn parse(value: String) -> Result<Self, Problem> {
                 let is_allowed: fn(u8) -> bool = $is_allowed;
                 if (1..=MAX_CHARACTERS).contains(&value.len()) && value.bytes().all(is_allowed) {
                     Ok(Self(value))
                 } else {
-                    Err(Problem::Rule(Rule { zh: $zh, en: $en }))
+                    Err(Problem { zh: $zh, en: $en })
                 }
             }
 

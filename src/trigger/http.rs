@@ -3,19 +3,32 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny, ser::SerializeMap};
 use serde_json::{Value, value::RawValue};
+use tokio::time::Instant;
 
+use super::Function;
 use crate::{
-    close_order::{CloseOrder, Invocation},
+    answer::Answer,
+    close_order::Invocation,
     fault::Fault,
     order::{Invalid, Order, Problem},
-    wechat_pay::Reply,
+};
+
+/// What an error about the whole body calls it.
+pub(super) const BODY: &str = "body";
+
+const NOT_POST: Problem = Problem { zh: "请使用post方法", en: "must be POST" };
+
+const NOT_BASE64: Problem = Problem {
+    zh: "不是有效的Base64编码UTF-8文本",
+    en: "must be UTF-8 text in Base64, as isBase64Encoded says",
 };
 
 /// The answer to an HTTP request, in the form that the service which sent it takes.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     form: Form,
-    result: Result<Reply, Fault>,
+    is_post: bool,
+    answer: Answer,
 }
 
 /// What differs between the services that speak HTTP to a function.
@@ -30,10 +43,10 @@ enum Form {
     Version2,
 }
 
-/// What is looked at of a proxied request; all else is skipped, whatever it holds.
+/// What is read of a proxied request; all else is skipped, whatever it holds.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Proxied<'a> {
+pub(super) struct HttpRequest<'a> {
     #[serde(borrow)]
     version: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -61,21 +74,29 @@ struct ContextHttp<'a> {
     method: &'a RawValue,
 }
 
-pub(super) async fn answer(close_order: &CloseOrder, event: &str, invocation: Invocation<'_>) -> Answer {
-    let request: Proxied<'_> = serde_json::from_str(event).unwrap_or_default();
-    let result = if request.is_post() {
-        let order = request.body().and_then(|body| Order::from_json(&body, BODY));
-        close_order.close(order, invocation).await
+/// Answers a request whose method is known.
+pub(super) async fn answer(
+    function: &Function,
+    request: &HttpRequest<'_>,
+    method: &str,
+    deadline: Instant,
+    invocation: Invocation<'_>,
+) -> HttpResponse {
+    let is_post = method == "POST";
+    let order = if is_post {
+        request.body().and_then(|body| Order::from_json(&body, BODY))
     } else {
-        Err(Fault::BadInput(Invalid::new("httpMethod", Problem::NotPost)))
+        Err(Invalid::new("httpMethod", NOT_POST))
     };
-    Answer { form: request.form(), result }
+    let answer = function.close_order.close(order, false, deadline, invocation).await;
+    HttpResponse { form: request.form(), is_post, answer }
 }
 
-/// What a refusal of the whole body calls it.
-pub(super) const BODY: &str = "body";
+impl<'a> HttpRequest<'a> {
+    pub(super) fn parse(event: &'a str) -> Self {
+        serde_json::from_str(event).unwrap_or_default()
+    }
 
-impl Proxied<'_> {
     fn form(&self) -> Form {
         if self.version.is_some_and(|version| version.get() == "\"2.0\"") {
             Form::Version2
@@ -86,7 +107,8 @@ impl Proxied<'_> {
         }
     }
 
-    fn is_post(&self) -> bool {
+    /// The request's method; `None` for an event that is no HTTP request.
+    pub(super) fn method(&self) -> Option<String> {
         // Emulators of payload 2.0 leave a stray `httpMethod` at the top.
         let method = if self.form() == Form::Version2 {
             let context = self.request_context.and_then(|raw| serde_json::from_str::<Context<'_>>(raw.get()).ok());
@@ -94,27 +116,29 @@ impl Proxied<'_> {
         } else {
             self.http_method
         };
-        method.is_some_and(|method| method.get() == "\"POST\"")
+        method.and_then(|method| serde_json::from_str(method.get()).ok())
     }
 
     fn body(&self) -> Result<String, Invalid> {
-        let body = self.body.ok_or(Invalid::new(BODY, Problem::NotAnObject))?;
-        let body = serde_json::from_str::<String>(body.get()).map_err(|_| Invalid::new(BODY, Problem::NotAnObject))?;
+        let not_an_object = || Invalid::new(BODY, Problem::NOT_AN_OBJECT);
+        let body = self.body.ok_or_else(not_an_object)?;
+        let body = serde_json::from_str::<String>(body.get()).map_err(|_| not_an_object())?;
         if self.is_base64_encoded.is_none_or(|is_encoded| is_encoded.get() != "true") {
             return Ok(body);
         }
         let decoded = STANDARD.decode(body).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        decoded.ok_or(Invalid::new(BODY, Problem::NotBase64))
+        decoded.ok_or(Invalid::new(BODY, NOT_BASE64))
     }
 }
 
-impl Serialize for Answer {
+impl Serialize for HttpResponse {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (status, body) = match &self.result {
-            Ok(reply) => (200, serde_json::to_string(reply)),
-            Err(fault) => (fault.http_status(), serde_json::to_string(fault)),
+        let status = match &self.answer.result {
+            _ if !self.is_post => 405,
+            Ok(_) => 200,
+            Err(fault) => fault.http_status(),
         };
-        let body = body.map_err(serde::ser::Error::custom)?;
+        let body = serde_json::to_string(&self.answer).map_err(serde::ser::Error::custom)?;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("statusCode", &status)?;
         match self.form {
@@ -131,14 +155,14 @@ impl Serialize for Answer {
     }
 }
 
-impl Answer {
+impl HttpResponse {
     fn headers<V: Into<Value>>(&self, form: impl Fn(String) -> V) -> serde_json::Map<String, Value> {
-        let special = match &self.result {
-            Err(Fault::BadInput(Invalid { problem: Problem::NotPost, .. })) => Some(("allow", "POST".to_owned())),
+        let special = match &self.answer.result {
+            _ if !self.is_post => Some(("allow", "POST".to_owned())),
             Err(Fault::TooYoung { retry_after_seconds }) => Some(("retry-after", retry_after_seconds.to_string())),
             _ => None,
         };
-        // A reply is about one order at one moment: nobody may keep it.
+        // A reply is about one order at one moment: nobody may cache it.
         let always = [("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
         always.into_iter().chain(special).map(|(name, value)| (name.to_owned(), form(value).into())).collect()
     }

@@ -1,40 +1,47 @@
 //! SQS: orders that timed out, closed side by side, each record's body one order.
 //!
-//! A record is done when its order is closed or can't be. All else is a batch item failure, which SQS retries and, in
-//! the end, moves to the dead-letter queue.
+//! A record is done when its order is settled and, with an event bus, its event is published. All else is a batch item
+//! failure, which SQS delivers again and, in the end, moves to the dead-letter queue.
 
-use std::borrow::Cow;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tracing::error;
 
-use super::http::BODY;
+use super::{Function, http::BODY};
 use crate::{
-    close_order::{CloseOrder, Invocation},
+    answer::Answer,
+    close_order::Invocation,
     fault::Fault,
     order::{Invalid, Order, Problem},
-    wechat_pay::Verdict,
+    outcome_events::OutcomeEvent,
 };
 
 /// How many orders of a batch are under way at once: SQS's own largest batch without a batching window.
 const AT_ONCE: usize = 10;
 
+/// The time that is kept for publishing, and the least that an invocation has for it to be as much: below, it is a third.
+const TIME_TO_PUBLISH: Duration = Duration::from_secs(3);
+const TIME_FOR_BOTH: Duration = Duration::from_secs(9);
+
 /// The messages of a batch.
 #[derive(Debug)]
-pub(super) struct Batch<'a>(Vec<Record<'a>>);
+pub(super) struct Batch(Vec<Record>);
 
 /// One message, as far as it can be read.
 #[derive(Debug)]
-struct Record<'a> {
-    id: Option<Cow<'a, str>>,
-    body: Option<Cow<'a, str>>,
+struct Record {
+    message_id: Option<String>,
+    body: Option<String>,
 }
 
 /// The answer to SQS: what is to come back.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct BatchResponse {
     batch_item_failures: Vec<Failure>,
 }
 
@@ -44,13 +51,13 @@ struct Failure {
     item_identifier: String,
 }
 
-impl<'a> Batch<'a> {
+impl Batch {
     /// Takes records for a batch of messages, unless they are those of another service. A record that can't be read is
-    /// in the batch too: were the batch no batch, SQS would take its messages for done.
-    pub(super) fn parse(records: &'a RawValue) -> Option<Self> {
+    /// in the batch, too: were the batch no batch, SQS would take its messages for done.
+    pub(super) fn parse(records: &[&RawValue]) -> Option<Self> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Raw<'a> {
+        struct RawRecord<'a> {
             #[serde(borrow)]
             message_id: Option<&'a RawValue>,
             #[serde(borrow)]
@@ -62,51 +69,105 @@ impl<'a> Batch<'a> {
             other_source: Option<IgnoredAny>,
         }
 
-        let text = |raw: Option<&'a RawValue>| raw.and_then(|raw| serde_json::from_str::<Cow<'a, str>>(raw.get()).ok());
-        let records: Vec<&'a RawValue> = serde_json::from_str(records.get()).ok()?;
-        let is_empty = records.is_empty();
-        let mut is_sqs = false;
-        let records = records.into_iter().map(|record| {
+        let text = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+        let mut is_sqs = records.is_empty();
+        let read = |record: &&RawValue| {
             let raw = match record.get() {
                 object if object.starts_with('{') => serde_json::from_str(object).unwrap_or_default(),
-                _ => Raw::default(),
+                _ => RawRecord::default(),
             };
             let source = text(raw.event_source);
             let looks_like_sqs = source.is_none() && raw.other_source.is_none() && raw.message_id.is_some();
             is_sqs |= looks_like_sqs || source.is_some_and(|source| source == "aws:sqs");
-            Record { id: text(raw.message_id), body: text(raw.body) }
-        });
-        let batch = Self(records.collect());
-        (is_sqs || is_empty).then_some(batch)
+            Record { message_id: text(raw.message_id), body: text(raw.body) }
+        };
+        let batch = Self(records.iter().map(read).collect());
+        is_sqs.then_some(batch)
     }
 }
 
-/// Closes the orders of a batch.
+/// Closes the orders of a batch and publishes what became of them.
 ///
 /// # Errors
-/// When a message has no id to call it by: then the whole batch has to come back.
+/// [`Fault::InvalidBatch`] when a message has no id to report: then the whole batch has to come back.
 pub(super) async fn answer(
-    close_order: &CloseOrder,
-    Batch(records): &Batch<'_>,
+    function: &Function,
+    Batch(records): &Batch,
+    deadline: Instant,
     invocation: Invocation<'_>,
-) -> Result<Answer, Fault> {
-    if records.iter().any(|record| record.id.is_none()) {
-        return Err(Fault::BadInput(Invalid::new("messageId", Problem::Missing)));
-    }
-    let close = |record| async move { (!is_done(close_order, record, invocation).await).then_some(record) };
-    let failed = stream::iter(records).map(close).buffer_unordered(AT_ONCE).filter_map(std::future::ready);
-    let fail = |record: &Record<'_>| Failure { item_identifier: record.id.as_deref().unwrap_or_default().to_owned() };
-    Ok(Answer { batch_item_failures: failed.map(fail).collect().await })
+) -> Result<BatchResponse, Fault> {
+    let records: Option<Vec<_>> =
+        records.iter().map(|record| Some((record.message_id.as_deref()?, record.body.as_deref()))).collect();
+    let Some(records) = records else {
+        error!(reason = Fault::InvalidBatch.name(), requestId = invocation.request_id, "invalid batch");
+        return Err(Fault::InvalidBatch);
+    };
+    let orders_end = match &function.outcome_events {
+        None => deadline,
+        Some(_) => deadline - time_to_publish(deadline.saturating_duration_since(Instant::now())),
+    };
+    let close = |&(message_id, body): &(_, Option<&_>)| {
+        let order = match body {
+            Some(body) => Order::from_json(body, BODY),
+            None => Err(Invalid::new(BODY, Problem::NOT_AN_OBJECT)),
+        };
+        let invocation = Invocation { message_id: Some(message_id), ..invocation };
+        function.close_order.close(order, true, orders_end, invocation)
+    };
+    let orders: Vec<_> = records.iter().map(close).collect();
+    let answers: Vec<Answer> = stream::iter(orders).buffered(AT_ONCE).collect().await;
+    let ids = records.iter().map(|(message_id, _)| *message_id);
+    let is_done = publish(function, ids.clone().zip(&answers), deadline, invocation).await;
+    let failed = ids.zip(is_done).filter(|(_, is_done)| !is_done);
+    let batch_item_failures = failed.map(|(id, _)| Failure { item_identifier: id.to_owned() }).collect();
+    Ok(BatchResponse { batch_item_failures })
 }
 
-async fn is_done(close_order: &CloseOrder, record: &Record<'_>, invocation: Invocation<'_>) -> bool {
-    let order = match &record.body {
-        Some(body) => Order::from_json(body, BODY),
-        None => Err(Invalid::new(BODY, Problem::NotAnObject)),
-    };
-    let reply = close_order.close(order, invocation).await;
-    reply.is_ok_and(|reply| match reply.verdict() {
-        Verdict::Closed | Verdict::AlreadyClosed | Verdict::Paid | Verdict::NotFound => true,
-        Verdict::SystemError | Verdict::SignRefused | Verdict::Refused => false,
-    })
+/// Says for each message whether it is done, and publishes what became of those that are, if there is a bus.
+async fn publish<'a>(
+    function: &Function,
+    answers: impl Iterator<Item = (&'a str, &'a Answer)> + Clone,
+    deadline: Instant,
+    invocation: Invocation<'_>,
+) -> Vec<bool> {
+    let settled = |answer: &'a Answer| answer.result.as_ref().ok().filter(|_| answer.outcome.is_settled());
+    let mut is_done: Vec<bool> = answers.clone().map(|(_, answer)| settled(answer).is_some()).collect();
+    let Some(outcome_events) = &function.outcome_events else { return is_done };
+    let settled: Vec<_> =
+        answers.filter_map(|(message_id, answer)| Some((message_id, answer, settled(answer)?))).collect();
+    let events: Vec<_> =
+        settled.iter().map(|(message_id, answer, replied)| OutcomeEvent::new(answer, replied, message_id)).collect();
+    let published = outcome_events.publish(&events, deadline).await;
+    let done = is_done.iter_mut().filter(|is_done| **is_done);
+    for ((is_done, (message_id, _, replied)), published) in done.zip(settled).zip(published) {
+        if let Err(cause) = published {
+            *is_done = false;
+            error!(
+                cause = %cause,
+                message_id,
+                out_trade_no = replied.out_trade_no,
+                requestId = invocation.request_id,
+                "outcome event not published"
+            );
+        }
+    }
+    is_done
+}
+
+/// How much of the time that is left is kept for `PutEvents`: one order that hangs must not keep the events of the others.
+fn time_to_publish(left: Duration) -> Duration {
+    if left < TIME_FOR_BOTH { left / 3 } else { TIME_TO_PUBLISH }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publishing_has_three_seconds_or_a_third_of_the_time() {
+        for (left, expected) in [(60_000, 3000), (9000, 3000), (8999, 2999), (3000, 1000), (0, 0)] {
+            let kept = time_to_publish(Duration::from_millis(left));
+            assert_eq!(kept.as_millis(), expected, "{left}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use sandbox::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{ORDER, event, order, values, world, world_with};
+use crate::support::{ORDER, beijing_time, event, order, values, world, world_with};
 
 #[tokio::test]
 async fn an_unpaid_order_is_closed_and_the_reply_reads_in_both_spellings() {
@@ -25,12 +25,13 @@ async fn an_unpaid_order_is_closed_and_the_reply_reads_in_both_spellings() {
         "result_code": "SUCCESS", "resultCode": "SUCCESS",
         "result_msg": "OK", "resultMsg": "OK",
         "errCode": 0, "errMsg": "cloudPay.closeOrder:ok",
+        "outcome": "closed", "out_trade_no": ORDER, "outTradeNo": ORDER,
     });
     assert_eq!(reply, expected);
 }
 
 #[tokio::test]
-async fn every_outcome_of_wechat_pay_is_a_result_and_not_a_fault() {
+async fn every_reply_of_wechat_pay_is_a_result_and_not_a_fault() {
     let mut world = world().await;
     let gateway = &world.sandbox.gateway;
     gateway.put_order("paid", TradeState::Success);
@@ -40,19 +41,19 @@ async fn every_outcome_of_wechat_pay_is_a_result_and_not_a_fault() {
         gateway.put_order(code, TradeState::NotPay);
         gateway.fault_on_order(code, Times::Always, Fault::Error(code));
     }
-    for (out_trade_no, result_code, err_code) in [
-        ("never_made", "SUCCESS", Value::Null),
-        ("paid", "FAIL", json!("ORDERPAID")),
-        ("closed", "FAIL", json!("ORDERCLOSED")),
-        ("paying", "FAIL", json!("USERPAYING")),
-        ("SIGNERROR", "FAIL", json!("SIGNERROR")),
-        ("ORDERNOTEXIST", "FAIL", json!("ORDERNOTEXIST")),
-        ("FREQUENCY_LIMITED", "FAIL", json!("FREQUENCY_LIMITED")),
-        ("SYSTEMERROR", "FAIL", json!("SYSTEMERROR")),
+    for (out_trade_no, result_code, err_code, outcome) in [
+        ("never_made", "SUCCESS", Value::Null, "closed"),
+        ("paid", "FAIL", json!("ORDERPAID"), "paid"),
+        ("closed", "FAIL", json!("ORDERCLOSED"), "closed"),
+        ("paying", "FAIL", json!("USERPAYING"), "open"),
+        ("SIGNERROR", "FAIL", json!("SIGNERROR"), "rejected"),
+        ("ORDERNOTEXIST", "FAIL", json!("ORDERNOTEXIST"), "not_found"),
+        ("FREQUENCY_LIMITED", "FAIL", json!("FREQUENCY_LIMITED"), "unknown"),
+        ("SYSTEMERROR", "FAIL", json!("SYSTEMERROR"), "unknown"),
     ] {
         let reply = world.function.invoke(&order(out_trade_no)).await.json();
-        let expected = [json!("SUCCESS"), json!(result_code), json!(result_code), err_code, json!(0)];
-        let got = values(&reply, ["returnCode", "resultCode", "result_code", "err_code", "errCode"]);
+        let expected = [json!("SUCCESS"), json!(result_code), json!(result_code), err_code, json!(0), json!(outcome)];
+        let got = values(&reply, ["returnCode", "resultCode", "result_code", "err_code", "errCode", "outcome"]);
         assert_eq!(got, expected, "{out_trade_no}: {reply}");
     }
 }
@@ -65,6 +66,7 @@ async fn an_unsigned_fail_is_returned_with_its_reason_and_nothing_else() {
     let reply = world.function.invoke(&order(ORDER)).await.json();
     let expected = json!({
         "returnCode": "FAIL", "returnMsg": "appid不存在", "errCode": 0, "errMsg": "cloudPay.closeOrder:ok",
+        "outcome": "rejected", "out_trade_no": ORDER, "outTradeNo": ORDER,
     });
     assert_eq!(reply, expected);
 }
@@ -144,7 +146,7 @@ async fn a_nonce_that_needs_escaping_arrives_as_it_was() {
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_by_field_in_two_languages_and_nothing_is_sent() {
+async fn invalid_input_is_rejected_by_field_in_two_languages_and_nothing_is_sent() {
     let mut world = world().await;
     let with = |name: &str, value: Value| {
         let mut event = order(ORDER);
@@ -172,7 +174,9 @@ async fn bad_input_is_refused_by_field_in_two_languages_and_nothing_is_sent() {
         (with("nonce_str", json!("")), "nonce_str"),
         (with("nonce_str", json!("a".repeat(33))), "nonce_str"),
         (with("nonce_str", json!("a b")), "nonce_str"),
-        (with("nonce_str", json!(null)), "nonce_str"),
+        (with("out_trade_no", json!(null)), "out_trade_no"),
+        (with("confirm", json!("true")), "confirm"),
+        (with("time_start", json!(beijing_time(90_000))), "time_start"),
         (with("sub_appid", json!("wx-1")), "sub_appid"),
         (with("time_start", json!("2026-11-23")), "time_start"),
         (with("time_start", json!("20260230000000")), "time_start"),
@@ -180,8 +184,8 @@ async fn bad_input_is_refused_by_field_in_two_languages_and_nothing_is_sent() {
         (json!(null), "event"),
         (json!([]), "event"),
         (json!("text"), "event"),
-        (json!({}), "sub_mch_id"),
-        (json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}), "sub_mch_id"),
+        (json!({}), "out_trade_no"),
+        (json!({"outcome": "closed", "message_id": "m", "out_trade_no": "1"}), "event"),
     ] {
         let reply = world.function.invoke(&event).await.json();
         assert_eq!(values(&reply, ["returnCode", "errCode"]), [json!("FAIL"), json!(-501_007)], "{event}");
@@ -189,7 +193,8 @@ async fn bad_input_is_refused_by_field_in_two_languages_and_nothing_is_sent() {
         assert!(return_msg.starts_with(&format!("参数格式校验错误: {field} ")), "{event}: {return_msg}");
         assert!(err_msg.starts_with("cloudPay.closeOrder:fail "), "{err_msg}");
         assert!(err_msg.is_ascii() && err_msg.contains(field), "{err_msg}");
-        assert_eq!(reply.as_object().unwrap().len(), 4, "{reply}");
+        assert_eq!(reply["outcome"], "not_sent");
+        assert_eq!(reply.as_object().unwrap().len(), 5, "{reply}");
     }
     assert!(world.sandbox.gateway.received().is_empty());
 }
@@ -215,7 +220,7 @@ async fn every_character_of_an_order_number_may_be_used() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_bad_input_too() {
+async fn what_is_not_json_is_invalid_input_too() {
     use sandbox::mock::runtime::Deadline;
 
     let mut world = world().await;
@@ -239,7 +244,54 @@ async fn any_event_gets_an_answer() {
         let event = crate::properties::any_json().new_tree(&mut runner).unwrap().current();
         let reply = world.function.invoke(&event).await;
         let json = reply.json();
-        let is_answer = json["returnCode"].is_string() || json["batchItemFailures"].is_array();
-        assert!(is_answer, "{event}: {reply:?}");
+        assert!(json["returnCode"].is_string() && json["outcome"].is_string(), "{event}: {reply:?}");
     }
+}
+
+#[tokio::test]
+async fn an_ordinary_merchant_closes_its_own_orders_and_may_name_itself() {
+    let merchant = Identity::merchant();
+    let mut world = world_with(merchant.clone(), |function| function).await;
+    let own = json!({
+        "sub_mch_id": merchant.mch_id, "sub_appid": merchant.appid, "out_trade_no": ORDER, "nonce_str": "n", "confirm": true,
+    });
+    for event in [json!({"out_trade_no": ORDER, "nonce_str": "n", "confirm": true}), own] {
+        world.sandbox.gateway.put_order(ORDER, TradeState::NotPay);
+        world.sandbox.gateway.clear_received();
+        let reply = world.function.invoke(&event).await.json();
+        assert_eq!(values(&reply, ["outcome", "trade_state"]), ["closed", "CLOSED"], "{reply}");
+        assert_eq!((reply.get("sub_mch_id"), reply.get("result_msg")), (None, None), "{reply}");
+        let sent = world.sandbox.gateway.received();
+        let names: Vec<_> = sent[0].fields.keys().map(String::as_str).collect();
+        assert_eq!(names, ["appid", "mch_id", "nonce_str", "out_trade_no", "sign"]);
+        assert_eq!((sent[0].fields["nonce_str"].as_str(), sent.len()), ("n", 2));
+        assert_ne!(sent[1].fields["nonce_str"], "n", "a query has a nonce of its own");
+    }
+}
+
+#[tokio::test]
+async fn an_ordinary_merchant_closes_nobody_else_s_orders() {
+    let mut world = world_with(Identity::merchant(), |function| function).await;
+    for (field, value, rule) in [
+        ("sub_mch_id", "1900000110", "sub_mch_id 普通商户请不填,或填本商户的mch_id"),
+        ("subAppid", "wx0000000000000000", "sub_appid 普通商户请不填,或填本商户的appid"),
+    ] {
+        let mut event = json!({"out_trade_no": ORDER});
+        event[field] = json!(value);
+        let reply = world.function.invoke(&event).await.json();
+        let expected = [format!("参数格式校验错误: {rule}"), "not_sent".to_owned()];
+        assert_eq!(values(&reply, ["returnMsg", "outcome"]), expected, "{reply}");
+    }
+    assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_partner_s_order_needs_a_sub_merchant() {
+    let mut world = world().await;
+    for event in [json!({"out_trade_no": ORDER}), json!({"out_trade_no": ORDER, "sub_mch_id": null})] {
+        let reply = world.function.invoke(&event).await.json();
+        let expected = [json!("参数格式校验错误: sub_mch_id 必填"), json!(-501_007), json!("not_sent")];
+        assert_eq!(values(&reply, ["returnMsg", "errCode", "outcome"]), expected, "{reply}");
+    }
+    assert!(world.sandbox.gateway.received().is_empty());
 }

@@ -1,7 +1,7 @@
 //! API Gateway REST and HTTP, Function URL and ALB: the body is the order.
 
 use sandbox::{
-    mock::gateway::{Fault, Times, TradeState},
+    mock::gateway::{Call, Fault, Times, TradeState},
     mock::identity::Identity,
 };
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ async fn every_caller_closes_an_order_and_gets_an_answer_of_its_own_form() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_wechat_pay_is_still_a_200() {
+async fn an_error_of_wechat_pay_is_still_a_200() {
     let mut world = world().await;
     world.sandbox.gateway.put_order(ORDER, TradeState::Success);
     for caller in CALLERS {
@@ -72,7 +72,7 @@ async fn a_refusal_of_wechat_pay_is_still_a_200() {
 }
 
 #[tokio::test]
-async fn a_bad_body_is_a_400() {
+async fn an_invalid_body_is_a_400() {
     let mut world = world().await;
     for caller in CALLERS {
         let mut not_base64 = event(caller);
@@ -91,14 +91,15 @@ async fn a_bad_body_is_a_400() {
             (with_body(caller, &json!("not JSON")), "body"),
             (with_body(caller, &json!("[]")), "body"),
             (with_body(caller, &json!("sub_mch_id=1900000109&out_trade_no=1")), "body"),
-            (with_body(caller, &json!("{}")), "sub_mch_id"),
+            (with_body(caller, &json!("{}")), "out_trade_no"),
             (with_body(caller, &json!("{\"sub_mch_id\":\"1\",\"out_trade_no\":1}")), "out_trade_no"),
         ] {
             let answer = world.function.invoke(&event).await.json();
             assert_form(caller, &answer, 400, &json!({}));
-            let refusal = body(&answer);
-            assert_eq!(values(&refusal, ["returnCode", "errCode"]), [json!("FAIL"), json!(-501_007)]);
-            let return_msg = refusal["returnMsg"].as_str().unwrap();
+            let rejection = body(&answer);
+            assert_eq!(values(&rejection, ["returnCode", "errCode"]), [json!("FAIL"), json!(-501_007)]);
+            assert_eq!(rejection["outcome"], "not_sent");
+            let return_msg = rejection["returnMsg"].as_str().unwrap();
             assert!(return_msg.starts_with(&format!("参数格式校验错误: {field} ")), "{return_msg}");
         }
     }
@@ -136,23 +137,45 @@ async fn an_order_too_young_is_a_409_that_says_when_to_come_back() {
 async fn every_fault_has_its_status_and_its_err_code() {
     let quick = |function: sandbox::mock::function::FunctionBuilder| function.env("WECHAT_PAY_TIMEOUT_MS", "200");
     let mut world = world_with(Identity::default(), quick).await;
-    let forged = Fault::Forge;
     for (fault, time, status, err_code) in [
         (Fault::Reset, 10_000, 504, -501_002),
         (Fault::Hang, 10_000, 504, -501_002),
         (Fault::Status(503), 10_000, 502, -601_001),
-        (forged, 10_000, 502, -601_001),
+        (Fault::Forge, 10_000, 502, -601_001),
         (Fault::Hang, 400, 504, -501_002),
     ] {
         for caller in CALLERS {
             world.sandbox.gateway.fault_on_next_calls(Times::Always, fault.clone());
             let answer = world.function.invoke_within(&event(caller), ms(time)).await.json();
             assert_form(caller, &answer, status, &json!({}));
-            let refusal = body(&answer);
-            assert_eq!(values(&refusal, ["returnCode", "errCode"]), [json!("FAIL"), json!(err_code)], "{fault:?}");
-            assert!(refusal["returnMsg"].as_str().unwrap().contains("订单可能已关闭"), "{refusal}");
+            let body = body(&answer);
+            let expected = [json!("FAIL"), json!(err_code), json!("unknown")];
+            assert_eq!(values(&body, ["returnCode", "errCode", "outcome"]), expected, "{fault:?}");
+            assert!(body["returnMsg"].as_str().unwrap().contains("关单结果未知,请查单或重新调用"), "{body}");
             world.sandbox.gateway.clear_faults();
         }
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_an_order_that_a_query_shows_open_says_so() {
+    let mut world = world().await;
+    world.sandbox.gateway.fault_on_call(Call::CloseOrder, Times::Always, Fault::Forge);
+    let answer = world.function.invoke(&event("function-url")).await.json();
+    assert_form("function-url", &answer, 502, &json!({}));
+    let body = body(&answer);
+    assert_eq!(values(&body, ["returnCode", "outcome"]), ["FAIL", "open"], "{body}");
+    assert!(body["returnMsg"].as_str().unwrap().contains("订单未关闭,仍可支付"), "{body}");
+    assert!(body["errMsg"].as_str().unwrap().contains("still open"), "{body}");
+}
+
+#[tokio::test]
+async fn a_body_with_a_byte_order_mark_is_read() {
+    let mut world = world().await;
+    for caller in CALLERS {
+        let body_text = format!("\u{feff}{}", json!({"sub_mch_id": "1900000109", "out_trade_no": ORDER}));
+        let answer = world.function.invoke(&with_body(caller, &json!(body_text))).await.json();
+        assert_eq!(body(&answer)["outcome"], "closed", "{answer}");
     }
 }
 
@@ -162,7 +185,10 @@ async fn without_a_key_it_is_a_503() {
     for caller in CALLERS {
         let answer = world.function.invoke(&event(caller)).await.json();
         assert_form(caller, &answer, 503, &json!({}));
-        assert_eq!(values(&body(&answer), ["returnCode", "errCode"]), [json!("FAIL"), json!(-501_001)]);
+        let body = body(&answer);
+        let expected = [json!("FAIL"), json!(-501_001), json!("not_sent")];
+        assert_eq!(values(&body, ["returnCode", "errCode", "outcome"]), expected);
+        assert_eq!(body["returnMsg"], "读取APIv2密钥失败,请求未发送,请检查密钥(Secret)后重试");
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use sandbox::{
-    mock::gateway::{Fault, Times, TradeState},
+    mock::gateway::{Call, Fault, Order, Times, TradeState},
     mock::identity::Identity,
 };
 use serde_json::{Value, json};
 
-use crate::support::{beijing_time, event, ms, order, world, world_with};
+use crate::support::{beijing_time, event, ms, order, values, world, world_with};
 
 /// A batch of messages with these bodies; the message ids are the bodies' places.
 fn batch<'a>(bodies: impl IntoIterator<Item = &'a Value>) -> Value {
@@ -42,20 +42,26 @@ async fn the_documented_event_is_done() {
 }
 
 #[tokio::test]
-async fn a_message_is_done_when_its_order_is_closed_or_cant_be_and_all_else_comes_back() {
+async fn a_message_is_done_when_its_order_is_settled_and_all_else_comes_back() {
     let mut world = world_with(Identity::default(), |function| function.env("WECHAT_PAY_TIMEOUT_MS", "300")).await;
     let gateway = &world.sandbox.gateway;
     gateway.put_order("unpaid", TradeState::NotPay);
     gateway.put_order("closed", TradeState::Closed);
     gateway.put_order("paid", TradeState::Success);
     gateway.put_order("paying", TradeState::UserPaying);
+    gateway.put_order("old", TradeState::NotPay);
+    gateway.put_order("stuck", Order { closes_not_sticking: Times::Always, ..TradeState::NotPay.into() });
+    gateway.put_order("system", TradeState::NotPay);
+    gateway.put_order("system_but_paid", TradeState::Success);
+    gateway.fault_on_order_call("system_but_paid", Call::CloseOrder, Times::Always, Fault::Error("SYSTEMERROR"));
+    gateway.fault_on_order_call("system", Call::CloseOrder, Times::Always, Fault::Error("SYSTEMERROR"));
+    gateway.fault_on_order_call("query_down", Call::OrderQuery, Times::Always, Fault::Status(503));
     for (out_trade_no, fault) in [
         ("notexist", Fault::Error("ORDERNOTEXIST")),
-        ("system", Fault::Error("SYSTEMERROR")),
         ("sign", Fault::Error("SIGNERROR")),
         ("forged", Fault::Forge),
         ("hangs", Fault::Hang),
-        ("refused", Fault::Body("<xml><return_code>FAIL</return_code><return_msg>no</return_msg></xml>".into())),
+        ("rejected", Fault::UnsignedFail("商户号mch_id与appid不匹配")),
     ] {
         gateway.fault_on_order(out_trade_no, Times::Always, fault);
     }
@@ -69,13 +75,16 @@ async fn a_message_is_done_when_its_order_is_closed_or_cant_be_and_all_else_come
         (message("paid"), true),
         (message("notexist"), true),
         (message("never_made"), true),
+        (message("query_down"), true),
+        (message("system_but_paid"), true),
         (json!(old.to_string()), true),
         (message("paying"), false),
+        (message("stuck"), false),
         (message("system"), false),
         (message("sign"), false),
         (message("forged"), false),
         (message("hangs"), false),
-        (message("refused"), false),
+        (message("rejected"), false),
         (json!(young.to_string()), false),
         (json!("{}"), false),
         (json!("poison"), false),
@@ -87,7 +96,9 @@ async fn a_message_is_done_when_its_order_is_closed_or_cant_be_and_all_else_come
     let answer = world.function.invoke(&batch(messages.iter().map(|(body, _)| body))).await.json();
     let expected = messages.iter().enumerate().filter(|(_, (_, is_done))| !is_done).map(|(place, _)| place);
     assert_eq!(failed(&answer), expected.collect());
-    assert_eq!(world.function.wait_for_order_lines(messages.len()).await.len(), messages.len(), "one line an order");
+    let lines = world.function.wait_for_order_lines(messages.len()).await;
+    let ids: BTreeSet<_> = lines.iter().map(|line| line["message_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((lines.len(), ids.len()), (messages.len(), messages.len()), "one line per record");
 }
 
 #[tokio::test]
@@ -152,14 +163,6 @@ async fn an_empty_batch_has_no_failures() {
 }
 
 #[tokio::test]
-async fn records_of_another_service_are_bad_input() {
-    let mut world = world().await;
-    let event = json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": order("1").to_string()}}]});
-    let reply = world.function.invoke(&event).await.json();
-    assert_eq!(reply["errCode"], -501_007, "{reply}");
-}
-
-#[tokio::test]
 async fn a_record_that_cant_be_read_does_not_make_the_others_done() {
     let mut world = world().await;
     let good = event("sqs")["Records"][0].clone();
@@ -168,6 +171,53 @@ async fn a_record_that_cant_be_read_does_not_make_the_others_done() {
     assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "odd"}]}));
     for odd in [json!({"eventSource": "aws:sqs", "body": "{}"}), json!({"messageId": null}), json!(1), json!(null)] {
         let invocation = world.function.invoke(&json!({"Records": [good, odd]})).await;
-        assert!(invocation.error_type().is_some(), "the whole batch comes back: {odd} {invocation:?}");
+        assert_eq!(invocation.error_type().as_deref(), Some("InvalidBatch"), "the whole batch comes back: {odd}");
     }
+}
+
+#[tokio::test]
+async fn a_batch_without_an_id_says_so_in_the_log_and_sends_nothing() {
+    let mut world = world().await;
+    let good = event("sqs")["Records"][0].clone();
+    world.function.invoke(&json!({"Records": [good, {"eventSource": "aws:sqs", "body": "{}"}]})).await;
+    let line = world.function.wait_for_lines("invalid batch", 1).await.remove(0);
+    assert_eq!(values(&line, ["level", "reason"]), ["ERROR", "InvalidBatch"], "{line}");
+    assert!(line["requestId"].is_string(), "{line}");
+    assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
+async fn an_order_is_confirmed_unless_it_says_otherwise() {
+    let mut world = world().await;
+    for (confirm, queries) in [(None, 1), (Some(true), 1), (Some(false), 0)] {
+        world.sandbox.gateway.put_order("1", TradeState::NotPay);
+        world.sandbox.gateway.clear_received();
+        let mut body = order("1");
+        body["confirm"] = json!(confirm);
+        let answer = world.function.invoke(&batch([&json!(body.to_string())])).await.json();
+        assert_eq!(failed(&answer), BTreeSet::new());
+        assert_eq!(world.sandbox.gateway.count(Call::OrderQuery), queries, "{confirm:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_envelope_in_a_body_comes_back_and_the_log_names_it() {
+    let mut world = world().await;
+    for (body, named) in [
+        (json!({"Type": "Notification", "TopicArn": "arn:aws:sns:::t", "Message": order("1").to_string()}), "SNS"),
+        (json!({"detail-type": "Order Outcome", "source": "close-order", "detail": {}}), "EventBridge"),
+        (json!({"outcome": "closed", "message_id": "m", "out_trade_no": "1"}), "outcome event"),
+    ] {
+        let answer = world.function.invoke(&batch([&json!(body.to_string())])).await.json();
+        assert_eq!(failed(&answer), BTreeSet::from([0]), "{named}");
+        let lines = world.function.wait_for_order_lines(1).await;
+        let line = lines.last().unwrap();
+        assert_eq!(values(line, ["outcome", "reason", "message_id"]), ["not_sent", "invalid_input", "0"], "{line}");
+    }
+    let causes: Vec<_> =
+        world.function.wait_for_order_lines(3).await.iter().map(|line| line["cause"].to_string()).collect();
+    for (cause, named) in causes.iter().zip(["SNS", "EventBridge", "outcome event"]) {
+        assert!(cause.contains(named), "{cause}");
+    }
+    assert!(world.sandbox.gateway.received().is_empty());
 }

@@ -269,21 +269,26 @@ impl Function {
         lock(&self.logs).clone()
     }
 
-    /// The lines that it logged so far about orders.
+    /// The lines with this message that it logged so far.
     #[must_use]
-    pub fn order_lines(&self) -> Vec<Value> {
+    pub fn lines(&self, message: &str) -> Vec<Value> {
         let logs = self.logs();
         let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line.get("message").is_some_and(|message| message == "order")).collect()
+        lines.filter(|line| line.get("message").is_some_and(|found| found == message)).collect()
     }
 
-    /// Waits until so many lines about orders were logged, for a while: a line can come later than the answer.
-    pub async fn wait_for_order_lines(&self, count: usize) -> Vec<Value> {
+    /// Waits until so many lines with this message were logged, for a while: a line can come later than the answer.
+    pub async fn wait_for_lines(&self, message: &str, count: usize) -> Vec<Value> {
         let start = Instant::now();
-        while self.order_lines().len() < count && start.elapsed() < Duration::from_secs(5) {
+        while self.lines(message).len() < count && start.elapsed() < Duration::from_secs(5) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.order_lines()
+        self.lines(message)
+    }
+
+    /// Waits until so many lines about orders were logged, for a while.
+    pub async fn wait_for_order_lines(&self, count: usize) -> Vec<Value> {
+        self.wait_for_lines("order", count).await
     }
 
     /// The moment just before its process began.

@@ -1,0 +1,106 @@
+//! What the clients of AWS services share, set up by the variables that Lambda sets and the AWS SDK documents.
+//!
+//! Not by `aws-config`: what it adds (profiles, SSO, STS, instance metadata) never applies in Lambda, where role
+//! credentials come in variables, and it costs a fifth of the binary and a good part of the start.
+
+use std::{borrow::Cow, error::Error, time::Duration};
+
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use aws_smithy_runtime_api::client::{behavior_version::BehaviorVersion, result::SdkError};
+use aws_smithy_types::{error::metadata::ProvideErrorMetadata, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_types::{SdkConfig, region::Region};
+
+use crate::http_client::{AwsHttpClient, SendError};
+
+/// Longest wait for one response.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Longest wait for a call, the SDK's own second attempt included.
+const OPERATION_TIMEOUT: Duration = Duration::from_millis(3500);
+
+/// The services that are called here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Holds the merchant's key.
+    SecretsManager,
+    /// Takes outcome events.
+    EventBridge,
+}
+
+impl Service {
+    /// The variables that name another endpoint for it, the first that is set wins
+    /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
+    #[must_use]
+    pub fn endpoint_variables(self) -> [&'static str; 2] {
+        match self {
+            Self::SecretsManager => ["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"],
+            Self::EventBridge => ["AWS_ENDPOINT_URL_EVENTBRIDGE", "AWS_ENDPOINT_URL"],
+        }
+    }
+}
+
+/// The settings of a service's client; `get` reads one variable. A missing region or missing credentials show when the
+/// service is called.
+#[must_use]
+pub fn settings(service: Service, http: reqwest::Client, get: impl Fn(&str) -> Option<String>) -> SdkConfig {
+    // An empty variable is how templates say that there is none.
+    let get = |name: &str| get(name).filter(|value| !value.is_empty());
+    let is_on = |name: &str| get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    // What can't stand in a header is no credential; the SDK would panic over it.
+    let credential = |name: &str| get(name).filter(|value| value.bytes().all(|b| b.is_ascii_graphic()));
+    let key = credential("AWS_ACCESS_KEY_ID").zip(credential("AWS_SECRET_ACCESS_KEY"));
+    let credentials =
+        key.map(|(id, secret)| Credentials::new(id, secret, credential("AWS_SESSION_TOKEN"), None, "environment"));
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    let mut settings = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(AwsHttpClient(http))
+        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(2))
+        .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
+        .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))
+        .region(get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).map(Region::new));
+    settings.set_endpoint_url(service.endpoint_variables().into_iter().find_map(get));
+    settings.set_credentials_provider(credentials.map(SharedCredentialsProvider::new));
+    settings.build()
+}
+
+/// Why a call failed, by AWS's error code or a fixed phrase, and never with AWS's own message: that of a signature
+/// mismatch quotes the session token. `service` is the service's name.
+pub fn cause<E, R>(service: &str, settings: &SdkConfig, error: &SdkError<E, R>) -> Cow<'static, str>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    if let Some(code) = error_code(error) {
+        return format!("{service} answered {code}").into();
+    }
+    match error {
+        _ if settings.region().is_none() => format!("{service} can't be called: AWS_REGION is not set").into(),
+        _ if settings.credentials_provider().is_none() => {
+            format!("{service} can't be called: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set").into()
+        }
+        SdkError::TimeoutError(_) => format!("{service} did not answer in time").into(),
+        SdkError::DispatchFailure(failure) => {
+            let send_error = failure.as_connector_error().and_then(|error| error.source()?.downcast_ref::<SendError>());
+            match send_error {
+                Some(SendError::TimedOut) => format!("{service} did not answer in time").into(),
+                Some(send_error) => format!("{service} can't be reached: {send_error}").into(),
+                None => format!("{service} can't be called").into(),
+            }
+        }
+        SdkError::ServiceError(_) => format!("{service} answered with an error").into(),
+        SdkError::ConstructionFailure(_) => format!("{service} can't be called").into(),
+        _ => format!("{service}'s answer can't be read").into(),
+    }
+}
+
+/// The code of an error that the service itself answered with, if it looks like one.
+pub fn error_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
+    let SdkError::ServiceError(answered) = error else { return None };
+    answered.err().code().filter(|code| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric()))
+}

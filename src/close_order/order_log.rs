@@ -1,0 +1,186 @@
+//! One log line per order: what became of it.
+
+use std::{fmt::Write, time::Instant};
+
+use tracing::{error, info, warn};
+
+use super::Invocation;
+use crate::{
+    answer::Answer,
+    fault::Fault,
+    order::Order,
+    outcome::Outcome,
+    wechat_pay::{Endpoint, Exchange, Merchant, signature::Signature},
+};
+
+/// Longest text of WeChat Pay's in the log, in characters.
+const MAX_TEXT: usize = 128;
+
+/// Longest `reason`, in characters.
+const MAX_REASON: usize = 64;
+
+/// What is known of an order so far; it outlives an attempt that panics.
+#[derive(Debug)]
+pub(super) struct OrderLog<'a> {
+    start: Instant,
+    invocation: Invocation<'a>,
+    mch_id: Option<String>,
+    sub_mch_id: Option<String>,
+    out_trade_no: Option<String>,
+    endpoint: Option<String>,
+    /// How many closeorder requests there were.
+    pub(super) attempts: u32,
+    /// How many orderquery requests there were.
+    queries: u32,
+    trade_state: Option<String>,
+    transaction_id: Option<String>,
+    wechat_pay_request_id: Option<String>,
+    signatures: Vec<Signature>,
+}
+
+impl<'a> OrderLog<'a> {
+    pub(super) fn new(invocation: Invocation<'a>) -> Self {
+        Self {
+            start: Instant::now(),
+            invocation,
+            mch_id: None,
+            sub_mch_id: None,
+            out_trade_no: None,
+            endpoint: None,
+            attempts: 0,
+            queries: 0,
+            trade_state: None,
+            transaction_id: None,
+            wechat_pay_request_id: None,
+            signatures: Vec::new(),
+        }
+    }
+
+    pub(super) fn order(&mut self, order: &Order) {
+        self.sub_mch_id = order.sub_mch_id.as_ref().map(|sub_mch_id| sub_mch_id.as_str().to_owned());
+        self.out_trade_no = Some(order.out_trade_no.as_str().to_owned());
+    }
+
+    pub(super) fn merchant(&mut self, merchant: &Merchant) {
+        self.mch_id = Some(merchant.mch_id().to_owned());
+    }
+
+    /// A closeorder request begins.
+    pub(super) fn attempt(&mut self, endpoint: &Endpoint) {
+        self.attempts += 1;
+        self.endpoint = Some(endpoint.to_string());
+    }
+
+    pub(super) fn closed(&mut self, exchange: &Exchange) {
+        self.wechat_pay_request_id.clone_from(&exchange.request_id);
+        self.signatures.push(exchange.signature.clone());
+    }
+
+    /// An orderquery request begins.
+    pub(super) fn query(&mut self) {
+        self.queries += 1;
+    }
+
+    pub(super) fn queried(&mut self, exchange: &Exchange) {
+        if self.wechat_pay_request_id.is_none() {
+            self.wechat_pay_request_id.clone_from(&exchange.request_id);
+        }
+        self.signatures.push(exchange.signature.clone());
+        if let Ok(reply) = &exchange.result {
+            let text = |name: &str| reply.get(name).map(|value| self.text(value, MAX_REASON));
+            (self.trade_state, self.transaction_id) = (text("trade_state"), text("transaction_id"));
+        }
+    }
+
+    /// Writes the line: INFO when the order is closed or paid, WARN when somebody has to look at it, ERROR when nobody
+    /// knows, and for every fault.
+    pub(super) fn write(mut self, answer: &Answer) {
+        if let Err(Fault::InvalidInput(invalid)) = &answer.result {
+            self.sub_mch_id = invalid.sub_mch_id.as_ref().map(|it| it.as_str().to_owned());
+            self.out_trade_no = invalid.out_trade_no.as_ref().map(|it| it.as_str().to_owned());
+        }
+        let reason = answer.reason().map(|reason| self.text(reason, MAX_REASON));
+        let is_explained = matches!(answer.outcome, Outcome::Rejected | Outcome::Unknown | Outcome::Open);
+        let said = |name: &str| {
+            let value = answer.result.as_ref().ok().filter(|_| is_explained)?.get(name)?;
+            Some(self.text(value, MAX_TEXT))
+        };
+        let return_msg = said("return_msg").filter(|text| text != "OK");
+        let err_code_des = said("err_code_des");
+        let cause = answer.result.as_ref().err().map(ToString::to_string);
+        let duration_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    outcome = answer.outcome.as_str(),
+                    reason,
+                    return_msg,
+                    err_code_des,
+                    cause,
+                    mch_id = self.mch_id,
+                    sub_mch_id = self.sub_mch_id,
+                    out_trade_no = self.out_trade_no,
+                    message_id = self.invocation.message_id,
+                    endpoint = self.endpoint,
+                    attempts = self.attempts,
+                    queries = self.queries,
+                    trade_state = self.trade_state,
+                    transaction_id = self.transaction_id,
+                    duration_ms,
+                    wechat_pay_request_id = self.wechat_pay_request_id,
+                    requestId = self.invocation.request_id,
+                    xray_trace_id = self.invocation.xray_trace_id,
+                    cold_start = self.invocation.is_cold_start.then_some(true),
+                    "order"
+                )
+            };
+        }
+        match (&answer.result, answer.outcome) {
+            (Err(fault), _) if !fault.is_rejection() => line!(error),
+            (_, Outcome::Unknown) => line!(error),
+            (_, Outcome::Closed | Outcome::Paid) => line!(info),
+            (_, Outcome::NotFound | Outcome::Open | Outcome::Rejected | Outcome::NotSent) => line!(warn),
+        }
+    }
+
+    /// A text from the wire as the log may show it: no signature of this order, no control characters, no more than
+    /// `limit` characters.
+    fn text(&self, text: &str, limit: usize) -> String {
+        let mut masked = text.to_owned();
+        for signature in &self.signatures {
+            // Upper case changes no byte offset of ASCII, and leaves everything else as it is.
+            while let Some(start) = masked.to_ascii_uppercase().find(signature.as_str()) {
+                masked.replace_range(start..start + signature.as_str().len(), "***");
+            }
+        }
+        let mut shown = String::new();
+        for character in masked.chars() {
+            let _ = match character {
+                '"' | '\'' | '\\' => write!(shown, "{character}"),
+                _ => write!(shown, "{}", character.escape_debug()),
+            };
+        }
+        shown.chars().take(limit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::wechat_pay::{Fields, signature::SignType};
+
+    #[test]
+    fn a_text_of_the_wire_shows_no_signature_and_no_control_characters() {
+        let signature = SignType::Md5.sign(&SecretString::from("k"), &Fields::new());
+        let mut log = OrderLog::new(Invocation::default());
+        log.signatures.push(signature.clone());
+        let shown = |text: &str| log.text(text, MAX_TEXT);
+        let sign = signature.as_str();
+        assert_eq!(shown(&format!("a{sign}b{}", sign.to_lowercase())), "a***b***");
+        assert_eq!(shown("签名错误,\"请\\检查'"), "签名错误,\"请\\检查'");
+        assert_eq!(shown("one\r\n\u{1b}[31mtwo\u{202e}"), "one\\r\\n\\u{1b}[31mtwo\\u{202e}");
+        assert_eq!(shown(&"订".repeat(200)), "订".repeat(128));
+    }
+}

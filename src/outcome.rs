@@ -1,0 +1,54 @@
+//! What became of an order, in one word: in every answer, log line and event.
+
+use std::fmt;
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It is closed, now or before: on WeChat Pay's word alone, or proved by a query.
+    Closed,
+    /// It is paid, or was paid and refunded since.
+    Paid,
+    /// The merchant has no such order.
+    NotFound,
+    /// It is not closed and may be paid any moment.
+    Open,
+    /// Nobody can say.
+    Unknown,
+    /// WeChat Pay rejected the request itself.
+    Rejected,
+    /// Nothing was sent.
+    NotSent,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 7] =
+        [Self::Closed, Self::Paid, Self::NotFound, Self::Open, Self::Unknown, Self::Rejected, Self::NotSent];
+
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Paid => "paid",
+            Self::NotFound => "not_found",
+            Self::Open => "open",
+            Self::Unknown => "unknown",
+            Self::Rejected => "rejected",
+            Self::NotSent => "not_sent",
+        }
+    }
+
+    /// Whether nothing is left to do about the order: a message about it is done, and is told to the back end.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Closed | Self::Paid | Self::NotFound)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,110 @@
+//! Outcome events: what became of each order that leaves the queue, published to an EventBridge bus.
+
+use std::{borrow::Cow, sync::OnceLock};
+
+use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
+use aws_types::SdkConfig;
+use futures_util::{StreamExt, stream};
+use serde_json::{Map, Value};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    answer::{Answer, Replied},
+    aws::{self, Service},
+};
+
+/// The most entries of one `PutEvents` call
+/// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>).
+const MAX_ENTRIES: usize = 10;
+
+/// The events' `source` and `detail-type`, by which rules select them.
+const SOURCE: &str = "close-order";
+const DETAIL_TYPE: &str = "Order Outcome";
+
+const SERVICE: &str = "EventBridge";
+
+/// Facts of an answer that an event has where they are known.
+const FACTS: [&str; 6] = ["err_code", "trade_state", "transaction_id", "total_fee", "fee_type", "time_end"];
+
+/// Publishes outcome events; its client is made at the first batch.
+#[derive(Debug)]
+pub struct OutcomeEvents {
+    bus: String,
+    http: reqwest::Client,
+    client: OnceLock<(SdkConfig, Client)>,
+}
+
+/// What became of the order of one message.
+#[derive(Clone, Debug)]
+pub struct OutcomeEvent(Value);
+
+impl OutcomeEvent {
+    /// The event for an answer that settles its order.
+    #[must_use]
+    pub fn new(answer: &Answer, replied: &Replied, message_id: &str) -> Self {
+        let own = [
+            ("outcome", Some(answer.outcome.as_str())),
+            ("mch_id", Some(replied.mch_id.as_str())),
+            ("sub_mch_id", replied.sub_mch_id.as_deref()),
+            ("out_trade_no", Some(replied.out_trade_no.as_str())),
+            ("message_id", Some(message_id)),
+        ];
+        let facts = FACTS.map(|name| (name, replied.get(name)));
+        let known = own.into_iter().chain(facts).filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+        Self(Value::Object(known.collect::<Map<_, _>>()))
+    }
+}
+
+impl OutcomeEvents {
+    /// Nothing is sent before the first batch. `bus` is the name or ARN of the event bus.
+    #[must_use]
+    pub fn new(bus: String, http: reqwest::Client) -> Self {
+        Self { bus, http, client: OnceLock::new() }
+    }
+
+    /// Publishes events by the `deadline`, and says for each, in their order, why it was not accepted.
+    pub async fn publish(&self, events: &[OutcomeEvent], deadline: Instant) -> Vec<Result<(), Cow<'static, str>>> {
+        let calls: Vec<_> = events.chunks(MAX_ENTRIES).map(|group| self.put_by(group, deadline)).collect();
+        stream::iter(calls).buffered(MAX_ENTRIES).concat().await
+    }
+
+    async fn put_by(&self, group: &[OutcomeEvent], deadline: Instant) -> Vec<Result<(), Cow<'static, str>>> {
+        let put = timeout_at(deadline, self.put(group)).await;
+        let put = put.unwrap_or_else(|_| Err(format!("{SERVICE} did not answer in time").into()));
+        put.unwrap_or_else(|cause| vec![Err(cause); group.len()])
+    }
+
+    async fn put(&self, group: &[OutcomeEvent]) -> Result<Vec<Result<(), Cow<'static, str>>>, Cow<'static, str>> {
+        let (settings, client) = self.client.get_or_init(|| {
+            let settings = aws::settings(Service::EventBridge, self.http.clone(), |name| std::env::var(name).ok());
+            let client = Client::new(&settings);
+            (settings, client)
+        });
+        let entry = |OutcomeEvent(detail): &OutcomeEvent| {
+            PutEventsRequestEntry::builder()
+                .event_bus_name(&self.bus)
+                .source(SOURCE)
+                .detail_type(DETAIL_TYPE)
+                .detail(detail.to_string())
+                .build()
+        };
+        let call = client.put_events().set_entries(Some(group.iter().map(entry).collect()));
+        let output = call.send().await.map_err(|error| aws::cause(SERVICE, settings, &error))?;
+        let mut results: Vec<_> =
+            output.entries().iter().map(|entry| accepted(entry.event_id(), entry.error_code())).collect();
+        // An entry without a word about it was not accepted, as far as anybody knows.
+        results.resize(group.len(), Err(format!("{SERVICE} said nothing about the event").into()));
+        Ok(results)
+    }
+}
+
+fn accepted(event_id: Option<&str>, error_code: Option<&str>) -> Result<(), Cow<'static, str>> {
+    let is_plain = |code: &&str| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric());
+    match (event_id, error_code) {
+        (Some(_), None) => Ok(()),
+        (_, code) => Err(match code.filter(is_plain) {
+            Some(code) => format!("{SERVICE} answered {code}").into(),
+            None => format!("{SERVICE} answered with an error").into(),
+        }),
+    }
+}

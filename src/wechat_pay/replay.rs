@@ -1,0 +1,122 @@
+//! Replies that were verified for another order: a replay, or a connection that is out of step with its requests.
+//!
+//! A closeorder reply does not name its order, so its signature alone would let the reply to one order close another.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+use super::{Reply, Request};
+
+/// How many replies are remembered.
+const REMEMBERED: usize = 256;
+
+/// The signatures of the last replies that settled an order, each with its order.
+#[derive(Debug, Default)]
+pub(super) struct ReplayGuard(Mutex<VecDeque<Seen>>);
+
+struct Seen {
+    signature: String,
+    sub_mch_id: Option<String>,
+    out_trade_no: String,
+}
+
+/// Without the signature.
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seen").field("out_trade_no", &self.out_trade_no).finish_non_exhaustive()
+    }
+}
+
+impl ReplayGuard {
+    /// Whether a verified reply was seen before, for another order; it is remembered otherwise. Only a reply with a
+    /// `nonce_str` can be told: without one, two orders' replies may be the same in good faith.
+    pub(super) fn is_replay(&self, reply: &Reply, request: &Request<'_>) -> bool {
+        let (true, Some(_), Some(signature)) = (reply.settles(), reply.get("nonce_str"), reply.get("sign")) else {
+            return false;
+        };
+        let (sub_mch_id, out_trade_no) = (request.sub_mch_id(), request.out_trade_no());
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(earlier) = seen.iter().find(|earlier| earlier.signature == signature) {
+            return earlier.sub_mch_id.as_deref() != sub_mch_id || earlier.out_trade_no != out_trade_no;
+        }
+        if seen.len() == REMEMBERED {
+            seen.pop_front();
+        }
+        seen.push_back(Seen {
+            signature: signature.to_owned(),
+            sub_mch_id: sub_mch_id.map(str::to_owned),
+            out_trade_no: out_trade_no.to_owned(),
+        });
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandbox::mock::signed_xml::{sign, xml};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        order::Order,
+        wechat_pay::{Fields, Merchant},
+    };
+
+    fn merchant() -> Merchant {
+        let secret = json!({"appid": "wx1", "mch_id": "1", "api_key": "k".repeat(32)});
+        Merchant::from_secret(secret.to_string().as_bytes()).unwrap()
+    }
+
+    fn order(out_trade_no: &str) -> Order {
+        Order::from_json(&json!({"sub_mch_id": "2", "out_trade_no": out_trade_no}).to_string(), "event").unwrap()
+    }
+
+    fn reply(extra: &[(&str, &str)], request: &Request<'_>) -> Reply {
+        let base = [
+            ("return_code", "SUCCESS"),
+            ("appid", "wx1"),
+            ("mch_id", "1"),
+            ("sub_mch_id", "2"),
+            ("result_code", "SUCCESS"),
+        ];
+        let mut fields: Fields =
+            base.iter().chain(extra).map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        fields.insert("sign".to_owned(), sign(&fields, &"k".repeat(32), "MD5"));
+        Reply::verify(xml(&fields).as_bytes(), request).unwrap()
+    }
+
+    #[test]
+    fn a_reply_that_settled_one_order_settles_no_other() {
+        let (merchant, one, other) = (merchant(), order("one"), order("other"));
+        let (one, other) = (Request::close(&one, &merchant), Request::close(&other, &merchant));
+        for (extra, is_remembered) in [
+            ([("nonce_str", "a"), ("result_msg", "OK")], true),
+            ([("nonce_str", ""), ("result_msg", "OK")], false),
+            ([("result_code", "FAIL"), ("err_code", "ORDERPAID")], false),
+        ] {
+            let guard = ReplayGuard::default();
+            let reply = reply(&extra, &one);
+            assert!(!guard.is_replay(&reply, &one));
+            assert!(!guard.is_replay(&reply, &one), "the same order again");
+            assert_eq!(guard.is_replay(&reply, &other), is_remembered, "{extra:?}");
+        }
+        let guard = ReplayGuard::default();
+        let system_error = reply(&[("nonce_str", "a"), ("result_code", "FAIL"), ("err_code", "SYSTEMERROR")], &one);
+        assert!(!guard.is_replay(&system_error, &one) && !guard.is_replay(&system_error, &other), "it settles nothing");
+    }
+
+    #[test]
+    fn the_last_256_are_remembered() {
+        let (merchant, one, other) = (merchant(), order("one"), order("other"));
+        let (one, other) = (Request::close(&one, &merchant), Request::close(&other, &merchant));
+        let guard = ReplayGuard::default();
+        let nth = |n: usize| reply(&[("nonce_str", &n.to_string())], &one);
+        for n in 0..=REMEMBERED {
+            assert!(!guard.is_replay(&nth(n), &one));
+        }
+        assert!(guard.is_replay(&nth(1), &other));
+        assert!(!guard.is_replay(&nth(0), &other), "the oldest is forgotten");
+    }
+}
