@@ -13,18 +13,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::{Context as _, bail};
 use axum::{
     Router,
     extract::connect_info::Connected,
     serve::{IncomingStream, Listener},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered, task::AtomicWaker};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_rustls::{Accept, TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tokio_util::either::Either;
@@ -33,6 +34,9 @@ use super::lock;
 
 /// How long accepting pauses after an error that is not one connection's own, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a connection on loopback may take before it is one that is never made.
+const CONNECT_TIME: Duration = Duration::from_millis(100);
 
 /// How a connection ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,5 +267,108 @@ impl Connected<IncomingStream<'_, BreakableListener>> for ThisConnection {
             Either::Left(plain) => &plain.breaker,
             Either::Right(tls) => &tls.get_ref().0.breaker,
         }))
+    }
+}
+
+/// An address where no connection is ever made or refused: what a firewall does that drops packets. It is a listener
+/// that accepts nothing, with as many connections waiting as it takes.
+#[derive(Debug)]
+pub struct BlackHole {
+    address: SocketAddr,
+    _listener: Socket,
+    _waiting: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    /// Opens one, on loopback and a port of the system's choosing.
+    ///
+    /// # Errors
+    /// When loopback can't be listened on, or connections are still made when a hundred are waiting.
+    pub async fn open() -> anyhow::Result<Self> {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        listener.listen(0)?;
+        let address = listener.local_addr()?.as_socket().context("an address of IP")?;
+        let mut waiting = Vec::new();
+        while waiting.len() < 100 {
+            match timeout(CONNECT_TIME, TcpStream::connect(address)).await {
+                Ok(connected) => waiting.push(connected?),
+                Err(_) => return Ok(Self { address, _listener: listener, _waiting: waiting }),
+            }
+        }
+        bail!("{address} takes connections without end")
+    }
+
+    /// The base address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::Instant,
+    };
+    use tokio_rustls::{
+        TlsConnector,
+        rustls::{
+            ClientConfig, RootCertStore,
+            crypto::ring,
+            pki_types::{CertificateDer, pem::PemObject},
+        },
+    };
+
+    use super::*;
+    use crate::mock::tls::Authority;
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_pauses_after_an_error_unless_it_was_the_connections_own() {
+        let too_many_files = || io::Error::from_raw_os_error(24);
+        let mut outcomes = vec![Ok("a connection"), Err(too_many_files()), Err(io::ErrorKind::ConnectionReset.into())];
+        outcomes.push(Err(too_many_files()));
+        let start = Instant::now();
+        let accepted = next_connection(|_| Poll::Ready(outcomes.pop().unwrap())).await;
+        assert_eq!((accepted, start.elapsed()), ("a connection", 2 * ACCEPT_PAUSE));
+    }
+
+    fn connector(authority: &Authority) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        TlsConnector::from(Arc::new(config.with_no_client_auth()))
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_fails_does_not_stall_another_one() {
+        let authority = Authority::new().unwrap();
+        let (local, connections) = (SocketAddr::from(([127, 0, 0, 1], 0)), Connections::default());
+        let mut listener = BreakableListener::bind(local, connections.clone(), Some(authority.server())).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepting = tokio::spawn(async move { listener.accept().await.1 });
+        let mut bad = TcpStream::connect(address).await.unwrap();
+        let good = TcpStream::connect(address).await.unwrap();
+        let good_address = good.local_addr().unwrap();
+        while connections.accepted() < 2 {
+            tokio::task::yield_now().await;
+        }
+        bad.write_all(b"no TLS at all").await.unwrap();
+        // Until the listener has given it up.
+        let _ = bad.read_to_end(&mut Vec::new()).await;
+        let name = "127.0.0.1".try_into().unwrap();
+        let both = async { tokio::join!(connector(&authority).connect(name, good), accepting) };
+        let (connected, accepted) = timeout(Duration::from_secs(5), both).await.expect("the other handshake stalls");
+        assert!(connected.is_ok());
+        assert_eq!(accepted.unwrap(), good_address);
+    }
+
+    #[tokio::test]
+    async fn a_black_hole_neither_takes_nor_refuses_a_connection() {
+        let hole = BlackHole::open().await.unwrap();
+        let connecting = TcpStream::connect(hole.url().strip_prefix("http://").unwrap().to_owned());
+        assert!(timeout(Duration::from_millis(300), connecting).await.is_err());
     }
 }

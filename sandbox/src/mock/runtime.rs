@@ -368,13 +368,11 @@ async fn invoke(State(shared): State<Arc<Shared>>, body: String) -> Response {
     }
     let payload = if body.is_empty() { "{}".to_owned() } else { body };
     let answer = shared.begin(payload, Deadline::After(INVOKE_TIME)).answer();
-    invoked(match timeout(INVOKE_TIME, answer).await {
-        Ok(Some(answer)) => answer,
-        Ok(None) | Err(_) => {
-            let message = format!("the function did not answer within {} seconds", INVOKE_TIME.as_secs());
-            Answer::error("Sandbox.Timedout", &message)
-        }
-    })
+    let answer = timeout(INVOKE_TIME, answer).await.ok().flatten();
+    invoked(answer.unwrap_or_else(|| {
+        let message = format!("the function did not answer within {} seconds", INVOKE_TIME.as_secs());
+        Answer::error("Sandbox.Timedout", &message)
+    }))
 }
 
 fn invoked(answer: Answer) -> Response {

@@ -96,8 +96,10 @@ impl Endpoint {
 
     /// Makes every call that comes here go wrong, or none.
     pub fn set_fault(&self, fault: Option<Fault>) {
-        for call in Call::ALL {
-            self.set_call_fault(call, fault.clone());
+        let mut faults = lock(&self.shared.faults);
+        faults.clear();
+        if let Some(fault) = fault {
+            faults.extend(Call::ALL.map(|call| (call, fault.clone())));
         }
     }
 
