@@ -1,8 +1,9 @@
-//! The commands, one module each.
+//! The commands, one module each, and what they share.
 
 pub mod bench;
 pub mod chaos;
 pub mod invoke;
+mod merchant;
 mod report;
 mod scenario;
 pub mod serve;

@@ -6,7 +6,7 @@ use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-/// Tries close-order on a machine without WeChat or AWS: stand-ins for WeChat Pay, Secrets Manager and Lambda on
+/// Tries close-order on a machine without WeChat or AWS: mocks of WeChat Pay, Secrets Manager, EventBridge and Lambda on
 /// loopback, around the real binary.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
@@ -19,19 +19,21 @@ const EXAMPLES: &str = "\
 Examples:
   cargo run -p sandbox -- invoke events/close-order.json
   cargo run -p sandbox -- invoke events/order-paid.json --wire
+  cargo run -p sandbox -- invoke events/merchant.json --mch-type merchant
   cargo run -p sandbox -- serve
+  cargo run -p sandbox -- serve --queue
   cargo run --release -p sandbox -- bench
   cargo run --release -p sandbox -- chaos --orders 10000 --seed 1";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sends one event through the real binary and prints the reply.
+    /// Sends one event through the real binary and says what became of the order.
     Invoke(commands::invoke::Args),
-    /// Keeps the stand-ins running on fixed ports, for a debugger or other emulators.
+    /// Keeps the mocks running on fixed ports, for a debugger or emulators.
     Serve(commands::serve::Args),
-    /// Measures close-order beside the least that a function can be, over HTTPS.
+    /// Measures close-order beside a baseline, over HTTPS.
     Bench(commands::bench::Args),
-    /// Lets everything go wrong and shows that the books balance.
+    /// Lets everything go wrong and shows that the ledger is consistent.
     Chaos(commands::chaos::Args),
 }
 

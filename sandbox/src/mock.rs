@@ -18,6 +18,7 @@ pub mod function;
 pub mod gateway;
 pub mod identity;
 pub mod listener;
+pub mod queue;
 pub mod runtime;
 pub mod secrets;
 pub mod signed_xml;

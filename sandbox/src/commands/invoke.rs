@@ -1,79 +1,144 @@
-//! `sandbox invoke`: one event, the real binary, one reply.
+//! `sandbox invoke`: one event, the real binary, one answer.
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use sandbox::{
     Sandbox, binary,
-    mock::function::Outcome,
-    mock::identity::Identity,
-    mock::runtime::{Answer, Deadline},
+    mock::{
+        function::{Function, Invocation, Outcome},
+        runtime::{Answer, Deadline},
+    },
 };
 use serde_json::{Value, json};
 
 use super::{
+    merchant::MerchantArgs,
     report::{self, Colour},
     scenario,
 };
 
+/// Lambda's own limit, in seconds.
+const MAX_TIMEOUT: u64 = 900;
+
 /// What `invoke` takes.
 #[derive(clap::Args)]
-#[command(after_help = scenario::HELP)]
+#[command(
+    after_help = scenario::HELP,
+    after_long_help = format!("{}\n\n{EXIT_CODES}", scenario::HELP),
+)]
 pub struct Args {
     /// The event: a file with JSON, or - for standard input.
     event: PathBuf,
-    /// Also show the signed XML that went out and the XML that came back; the sign is cut short.
+    #[command(flatten)]
+    merchant: MerchantArgs,
+    /// Also show the signed XML that went out and the XML that came back; signatures are cut short.
     #[arg(long)]
     wire: bool,
-    /// The algorithm of the signs.
-    #[arg(long, default_value = "MD5", value_parser = ["MD5", "HMAC-SHA256"])]
-    sign_type: String,
     /// The function's timeout in seconds.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
     timeout: u64,
     /// Another program than the one of this workspace, which is built if need be.
     #[arg(long)]
     program: Option<PathBuf>,
 }
 
-/// Runs the command. Exit code 0: the function answered; 1: it raised a fault.
+const EXIT_CODES: &str = "\
+Exit codes
+  0  the function answered, whatever became of the order
+  1  the function raised an error or answered with an HTTP error status, or the outcome is not_sent or rejected
+  2  the sandbox itself failed";
+
+/// Runs the command; its exit codes are in [`EXIT_CODES`].
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let event = if args.event.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin())?
     } else {
         std::fs::read_to_string(&args.event).with_context(|| format!("can't read {}", args.event.display()))?
     };
-    serde_json::from_str::<Value>(&event).with_context(|| format!("{} is not JSON", args.event.display()))?;
+    // Editors on Windows write a byte order mark.
+    let event = event.strip_prefix('\u{feff}').unwrap_or(&event);
+    let json: Value = serde_json::from_str(event).with_context(|| format!("{} is not JSON", args.event.display()))?;
     let program = match args.program {
         Some(program) => program,
         None => tokio::task::spawn_blocking(binary::build).await??,
     };
-    let sandbox = Sandbox::start_as(Identity { sign_type: Some(args.sign_type), ..Identity::default() }).await?;
+    let sandbox = Sandbox::start_as(args.merchant.identity()).await?;
     sandbox.gateway.unknown_orders(scenario::start_of);
     let timeout = Duration::from_secs(args.timeout);
-    let mut function = sandbox.function(program).timeout(timeout).start().await?;
-    let invocation = function.invoke_text(event, Deadline::After(timeout)).await;
+    let mut function = sandbox.function_with_events(program).timeout(timeout).start().await?;
+    let invocation = function.invoke_text(event.to_owned(), Deadline::After(timeout)).await;
 
-    for received in sandbox.gateway.received() {
-        report::sent(&received);
-        if args.wire {
-            report::wire("→", &received.body);
+    let answer = answer(&invocation);
+    let is_right = match answer.get("batchItemFailures").and_then(Value::as_array) {
+        Some(failures) => {
+            batch(&json, failures, &function).await;
+            true
         }
-        report::came_back(&received);
-        if let (true, Some(reply)) = (args.wire, &received.reply) {
-            report::wire("←", reply);
+        None => one_order(&answer, &function).await,
+    };
+    for received in sandbox.gateway.received() {
+        report::exchange(&received, &sandbox.identity, args.wire);
+    }
+    sandbox.events.events().iter().for_each(report::event);
+    writeln!(std::io::stdout(), "{answer:#}")?;
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The function's answer or error as JSON, or what Lambda says where there is neither.
+fn answer(invocation: &Invocation) -> Value {
+    match &invocation.outcome {
+        Outcome::Answered(Answer::Response(text) | Answer::Error(text)) => {
+            serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+        }
+        Outcome::TimedOut => json!({
+            "errorType": invocation.error_type(),
+            "errorMessage": format!("the function did not answer within its timeout of {} s", invocation.took.as_secs()),
+        }),
+        Outcome::Exited => {
+            json!({"errorType": invocation.error_type(), "errorMessage": "the function ended without an answer"})
         }
     }
-    let answer: Value = match &invocation.outcome {
-        Outcome::Answered(Answer::Response(text) | Answer::Error(text)) => serde_json::from_str(text)?,
-        Outcome::TimedOut | Outcome::Exited => json!({"errorType": invocation.error_type()}),
+}
+
+/// Says what became of the one order of a direct call or an HTTP request; whether that is no error.
+async fn one_order(answer: &Value, function: &Function) -> bool {
+    let body = answer.get("body").and_then(Value::as_str).and_then(|body| serde_json::from_str::<Value>(body).ok());
+    let order = body.as_ref().unwrap_or(answer);
+    let text = |name: &str| order.get(name).and_then(Value::as_str);
+    let outcome = match text("outcome") {
+        Some(outcome) => outcome.to_owned(),
+        // A function error has no such field, but its log line.
+        None => logged(&function.wait_for_order_lines(1).await, |_| true),
     };
-    let body = answer.get("body").and_then(Value::as_str).and_then(|body| serde_json::from_str(body).ok());
-    let meaning = report::meaning(body.as_ref().unwrap_or(&answer));
-    let colour = if meaning.is_settled { Colour::Green } else { Colour::Red };
-    report::line("means", meaning.means, colour);
-    report::line("to do", meaning.to_do, colour);
-    writeln!(std::io::stdout(), "{answer:#}")?;
-    let is_answered = matches!(invocation.outcome, Outcome::Answered(Answer::Response(_)));
-    Ok(if is_answered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let (means, to_do, colour) = report::meaning(&outcome, text("trade_state").is_some());
+    report::line("outcome", &format!("{outcome:<9} {means}"), colour);
+    report::line("to do", to_do, colour);
+    let why = ["errorMessage", "errMsg", "returnMsg"].into_iter().filter_map(text);
+    for why in why.filter(|why| !matches!(*why, "OK" | "cloudPay.closeOrder:ok")) {
+        report::line("why", why, colour);
+    }
+    let is_http_error = answer.get("statusCode").and_then(Value::as_u64).is_some_and(|status| status >= 400);
+    !is_http_error && answer.get("errorType").is_none() && !matches!(&*outcome, "not_sent" | "rejected")
+}
+
+/// Says what became of the messages of a batch, and which of them come back.
+async fn batch(event: &Value, failures: &[Value], function: &Function) {
+    let records = event.get("Records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let failed: Vec<_> = failures.iter().filter_map(|failure| failure.get("itemIdentifier")).collect();
+    let text = format!("a batch: {} of {} messages come back", failed.len(), records.len());
+    report::line("outcome", &text, if failed.is_empty() { Colour::Green } else { Colour::Yellow });
+    let lines = function.wait_for_order_lines(records.len()).await;
+    for id in records.iter().filter_map(|record| record.get("messageId")) {
+        let outcome = logged(&lines, |line| line.get("message_id") == Some(id));
+        let (becomes, colour) =
+            if failed.contains(&id) { ("comes back", Colour::Yellow) } else { ("is done", Colour::Green) };
+        report::line("message", &format!("{} {becomes}: {outcome}", id.as_str().unwrap_or_default()), colour);
+    }
+}
+
+/// The outcome in the first of these log lines that fits.
+fn logged(lines: &[Value], fits: impl Fn(&Value) -> bool) -> String {
+    let line = lines.iter().find(|line| fits(line));
+    line.and_then(|line| line.get("outcome")?.as_str()).unwrap_or("unknown").to_owned()
 }

@@ -2,54 +2,13 @@
 
 use std::io::{IsTerminal, Write, stderr};
 
-use sandbox::mock::gateway::Received;
+use sandbox::mock::{
+    event_bus::Event,
+    gateway::{Fault, Received},
+    identity::Identity,
+    signed_xml::{Fields, read_xml, sign},
+};
 use serde_json::Value;
-
-/// What a reply means, and what to do now.
-pub struct Meaning {
-    /// What it means.
-    pub means: &'static str,
-    /// What to do now.
-    pub to_do: &'static str,
-    /// Whether the order is settled.
-    pub is_settled: bool,
-}
-
-/// Reads a direct call's result, an HTTP answer's body, or a function error.
-pub fn meaning(answer: &Value) -> Meaning {
-    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (means, to_do, is_settled) = match (text("returnCode"), text("resultCode"), text("err_code"), text("errorType"))
-    {
-        ("SUCCESS", "SUCCESS", ..) => ("the order is closed", "nothing", true),
-        ("SUCCESS", _, "ORDERCLOSED", _) => ("the order was closed before", "nothing", true),
-        ("SUCCESS", _, "ORDERPAID", _) => ("the order is paid and stays so", "treat it as a paid order", true),
-        ("SUCCESS", _, "ORDERNOTEXIST", _) => ("there is no such order", "check the order number", true),
-        ("SUCCESS", _, "SYSTEMERROR", _) => ("WeChat Pay has an error", "call again", false),
-        ("SUCCESS", _, "SIGNERROR", _) => ("WeChat Pay refused the sign", "check the key in the secret", false),
-        ("SUCCESS", ..) => ("WeChat Pay refused, see err_code", "query the order before anything else", false),
-        ("FAIL", ..) if answer.get("errCode").is_some_and(|code| code == 0) => {
-            ("WeChat Pay refused the request, see returnMsg", "correct the request or the secret", false)
-        }
-        ("FAIL", ..) => ("refused by the function, nothing was sent", "see returnMsg", false),
-        (.., "CredentialsUnavailable") => ("no key, nothing was sent", "check the secret, then call again", false),
-        (.., "") if answer.get("batchItemFailures").is_some() => {
-            ("a batch was answered", "the messages in batchItemFailures come back by themselves", true)
-        }
-        _ => ("the outcome is unknown: the order may be closed", "call again", false),
-    };
-    Meaning { means, to_do, is_settled }
-}
-
-/// Writes a line with a heading.
-pub fn line(heading: &str, text: &str, colour: Colour) {
-    let mut out = stderr().lock();
-    let is_plain = std::env::var_os("NO_COLOR").is_some() || !out.is_terminal();
-    let _ = if is_plain {
-        writeln!(out, "{heading:>10}  {text}")
-    } else {
-        writeln!(out, "\u{1b}[{}m{heading:>10}\u{1b}[0m  {text}", colour as u8)
-    };
-}
 
 /// The colour of a heading, as terminals number them.
 #[derive(Clone, Copy)]
@@ -64,51 +23,103 @@ pub enum Colour {
     Cyan = 36,
 }
 
-/// One call: what was sent and what came back.
-pub fn call(received: &Received) {
-    sent(received);
-    came_back(received);
-}
-
-/// What was sent.
-pub fn sent(received: &Received) {
-    let field = |name: &str| received.fields.get(name).map_or("-", String::as_str);
-    let text = format!(
-        "{} {} to endpoint {}: sub_mch_id {}, out_trade_no {}",
-        received.method,
-        received.path,
-        received.endpoint + 1,
-        field("sub_mch_id"),
-        field("out_trade_no"),
-    );
-    line("sent", &text, Colour::Cyan);
-}
-
-/// What came back.
-pub fn came_back(received: &Received) {
-    let text = match &received.reply {
-        None => "nothing that is a reply".to_owned(),
-        Some(reply) => {
-            let fields = sandbox::mock::signed_xml::read_xml(reply).unwrap_or_default();
-            let named = ["return_code", "return_msg", "result_code", "err_code"]
-                .into_iter()
-                .filter_map(|name| Some(format!("{name} {}", fields.get(name)?)));
-            named.collect::<Vec<_>>().join(", ")
-        }
+/// Writes a line with a heading.
+pub fn line(heading: &str, text: &str, colour: Colour) {
+    let mut out = stderr().lock();
+    let is_plain = std::env::var_os("NO_COLOR").is_some() || !out.is_terminal();
+    let _ = if is_plain {
+        writeln!(out, "{heading:>10}  {text}")
+    } else {
+        writeln!(out, "\u{1b}[{}m{heading:>10}\u{1b}[0m  {text}", colour as u8)
     };
-    line("came back", &text, Colour::Cyan);
 }
 
-/// A document with its sign cut short.
-pub fn wire(direction: &str, document: &str) {
-    let sign = sandbox::mock::signed_xml::read_xml(document)
-        .and_then(|fields| fields.get("sign").cloned())
-        .unwrap_or_default();
-    let shown = match sign.get(..8) {
-        Some(start) => document.replace(&sign, &format!("{start}…")),
+/// What an `outcome` means, what to do now, and how bad that is.
+pub fn meaning(outcome: &str, is_proved: bool) -> (&'static str, &'static str, Colour) {
+    match outcome {
+        "closed" if is_proved => ("the order is closed, and a query proved it", "release the stock", Colour::Green),
+        "closed" => (
+            "the order is closed, as WeChat Pay says; nothing was proved",
+            "release the stock; to have it proved first, send \"confirm\": true",
+            Colour::Green,
+        ),
+        "paid" => ("the order is paid, or was and is refunded", "book the payment; check total_fee", Colour::Green),
+        "not_found" => (
+            "this merchant has no such order",
+            "check the merchant first, then the number: under another merchant it may still be payable",
+            Colour::Yellow,
+        ),
+        "open" => ("the order is not closed and may be paid any moment", "call again", Colour::Yellow),
+        "rejected" => ("WeChat Pay rejected the request itself", "fix the secret or the setup", Colour::Red),
+        "not_sent" => ("nothing was sent", "see why", Colour::Red),
+        _ => ("nobody can say whether the order is closed", "call again", Colour::Red),
+    }
+}
+
+/// One exchange with the gateway: what was sent, and what came back.
+pub fn exchange(received: &Received, identity: &Identity, with_wire: bool) {
+    let field = |name: &str| received.fields.get(name).map(|value| format!(", {name} {value}")).unwrap_or_default();
+    let call = received.path.rsplit('/').next().unwrap_or_default();
+    let (method, endpoint) = (&received.method, received.endpoint + 1);
+    let text = format!("{method} {call} to endpoint {endpoint}{}{}", field("out_trade_no"), field("sub_mch_id"));
+    line("sent", &text, Colour::Cyan);
+    if with_wire {
+        wire("→", &received.body);
+    }
+    line("came back", &came_back(received, identity), Colour::Cyan);
+    if let (true, Some(reply)) = (with_wire, &received.reply) {
+        wire("←", reply);
+    }
+}
+
+fn came_back(received: &Received, identity: &Identity) -> String {
+    let reply = received.reply.as_deref().map(|reply| {
+        let fields = read_xml(reply).unwrap_or_default();
+        let named = ["return_code", "return_msg", "result_code", "err_code", "trade_state"]
+            .into_iter()
+            .filter_map(|name| Some(format!("{name} {}", fields.get(name)?)));
+        let mut text = named.collect::<Vec<_>>().join(", ");
+        if !is_genuine(&fields, &received.fields, identity) {
+            text.push_str("; its signature does not match: somebody else sent it");
+        }
+        text
+    });
+    match (&received.fault, reply) {
+        (Some(Fault::HangAfter | Fault::ResetAfter | Fault::CloseAfter), Some(reply)) => {
+            format!("nothing; this was lost: {reply}")
+        }
+        (_, Some(reply)) => reply,
+        (Some(Fault::Hang), None) => "nothing".to_owned(),
+        (Some(Fault::Reset | Fault::ResetIfReused), None) => "a connection reset".to_owned(),
+        (Some(Fault::Status(status)), None) => format!("HTTP status {status}"),
+        (_, None) => "nothing that is a reply".to_owned(),
+    }
+}
+
+/// Whether a reply needs no signature, or has the right one.
+fn is_genuine(reply: &Fields, request: &Fields, identity: &Identity) -> bool {
+    let sign_type = request.get("sign_type").map(String::as_str).unwrap_or_default();
+    reply.get("sign").is_none_or(|signature| *signature == sign(reply, &identity.api_key, sign_type))
+}
+
+/// A document with its signature cut short.
+fn wire(direction: &str, document: &str) {
+    let signature = read_xml(document).and_then(|fields| fields.get("sign").cloned()).unwrap_or_default();
+    let shown = match signature.get(..8) {
+        Some(start) => document.replace(&signature, &format!("{start}…")),
         None => document.to_owned(),
     };
     for shown in shown.lines() {
         line(direction, shown, Colour::Yellow);
     }
+}
+
+/// An event that the function published.
+pub fn event(event: &Event) {
+    let detail = |name: &str| event.detail.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (outcome, number) = (detail("outcome"), detail("out_trade_no"));
+    let text =
+        format!("{} \"{}\" to bus {}: {outcome}, out_trade_no {number}", event.source, event.detail_type, event.bus);
+    line("event", &text, Colour::Green);
+    line("", &event.detail.to_string(), Colour::Green);
 }

@@ -1,15 +1,40 @@
-//! What the gateway's books say of an order that an event names: its number's first word decides.
+//! What an order number's prefix says of an order that nobody put into the gateway.
 
 use sandbox::mock::gateway::{Call, Fault, Order, Times, TradeState, Unknown};
 
-/// The scenarios, for `--help`.
+/// The prefixes, for `--help`.
 pub const HELP: &str = "\
-The gateway's books start with what the order number begins with:
-  ORDERPAID…    the order is paid              SYSTEMERROR…  WeChat Pay has an error, every time
-  ORDERCLOSED…  it was closed before           SIGNERROR…    WeChat Pay refuses the sign
-  USERPAYING…   the payer is paying            FORGED…       a reply comes that somebody else signed
-  HANG…         no answer ever comes           RESET…        connections break
-any other     the order is unpaid, and is closed";
+What happens to an order is said by what its number begins with (upper-case letters, up to the first character that is
+not a letter, as in ORDERPAID_20261123_0001). The order of any other number is unpaid, and closed by the call.
+
+The order's state
+  ORDERPAID            paid
+  REFUND               paid, and refunded since
+  ORDERCLOSED          closed before
+  ORDERNOTEXIST        there is no such order: a close answers SUCCESS all the same, a query ORDERNOTEXIST
+  ORDERNOTEXISTSIGNED  there is no such order, and a close says so
+  USERPAYING           the payer is typing the password
+  REVOKED, PAYERROR, ACCEPT   as their names say; a close answers TRADE_STATE_ERROR
+
+Where one reply is not the truth
+  NOTSTICKING    a close answers SUCCESS, and the order stays unpaid; the second close sticks
+  NEVERSTICKING  no close sticks
+  LATEPAID       paid, but the first 3 queries still say NOTPAY
+  LIMITED        a close answers FREQUENCY_LIMITED, every time
+  LIMITEDPAID    a close answers FREQUENCY_LIMITED, and the order is paid then
+  LIMITEDCLOSED  a close answers FREQUENCY_LIMITED, and the order is closed then
+
+WeChat Pay fails or rejects, in both calls unless one is named
+  SYSTEMERROR    signed SYSTEMERROR
+  SIGNERROR      signed SIGNERROR
+  APPIDMISMATCH  unsigned FAIL: 商户号mch_id与appid不匹配
+  SYSTEMBUSY     unsigned FAIL: 系统繁忙
+  RATELIMIT      unsigned FAIL: 频率限制
+  FORGED         a reply that somebody else signed
+  HANG           no reply ever comes
+  RESET          connections break
+  CLOSEDOWN      connections break in closeorder; orderquery works
+  QUERYDOWN      connections break in orderquery; closeorder works";
 
 /// How an order starts.
 pub fn start_of(out_trade_no: &str) -> Unknown {
@@ -35,7 +60,7 @@ pub fn start_of(out_trade_no: &str) -> Unknown {
         "LIMITED" => order(Order { closes_limited: Times::Always, ..open() }),
         "LIMITEDPAID" => limited(TradeState::Success),
         "LIMITEDCLOSED" => limited(TradeState::Closed),
-        "SYSTEMERROR" => fault(closes, Fault::Error("SYSTEMERROR")),
+        "SYSTEMERROR" => fault(None, Fault::Error("SYSTEMERROR")),
         "SIGNERROR" => fault(None, Fault::Error("SIGNERROR")),
         "APPIDMISMATCH" => fault(None, Fault::UnsignedFail("商户号mch_id与appid不匹配")),
         "SYSTEMBUSY" => fault(None, Fault::UnsignedFail("系统繁忙")),

@@ -1,4 +1,4 @@
-//! `sandbox serve`: the stand-ins, for as long as they are wanted.
+//! `sandbox serve`: the mocks, for as long as they are wanted.
 
 use std::{
     io::Write,
@@ -9,14 +9,24 @@ use std::{
 
 use anyhow::Context;
 use sandbox::{
-    Sandbox, mock::event_bus::EventBus, mock::gateway::Gateway, mock::identity::Identity, mock::runtime::RuntimeApi,
-    mock::secrets::Secrets,
+    Sandbox,
+    mock::{
+        event_bus::EventBus,
+        gateway::Gateway,
+        queue::{MAX_DELAY, MAX_RECEIVES, Queue, Report, Step},
+        runtime::RuntimeApi,
+        secrets::Secrets,
+    },
 };
 
 use super::{
+    merchant::MerchantArgs,
     report::{self, Colour},
     scenario,
 };
+
+/// How long a message of the local queue that failed is invisible.
+const VISIBILITY: Duration = Duration::from_secs(3);
 
 /// What `serve` takes.
 #[derive(clap::Args)]
@@ -38,16 +48,26 @@ pub struct Args {
     /// The port of EventBridge.
     #[arg(long, default_value_t = 9731)]
     events_port: u16,
-    /// The algorithm of the signatures.
-    #[arg(long, default_value = "MD5", value_parser = ["MD5", "HMAC-SHA256"])]
-    sign_type: String,
+    /// Also a queue: what is posted to it is delivered to the function as an SQS batch, comes back 3 seconds after it
+    /// failed, and is given up when it failed for the fifth time.
+    #[arg(long)]
+    queue: bool,
+    /// The port of the queue.
+    #[arg(long, requires = "queue", default_value_t = 9741)]
+    queue_port: u16,
+    /// Seconds until a message of the queue is delivered, unless it is posted with its own: ?delay=SECONDS.
+    #[arg(long, requires = "queue", value_name = "SECONDS", default_value_t = 0,
+          value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_DELAY)))]
+    queue_delay: u16,
+    #[command(flatten)]
+    merchant: MerchantArgs,
 }
 
 /// Runs the command until it is interrupted.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let at = |port| SocketAddr::from((args.host, port));
     let taken = |port| move || format!("port {port} can't be listened on");
-    let identity = Identity { sign_type: Some(args.sign_type), ..Identity::default() };
+    let identity = args.merchant.identity();
     let second = args.gateway_port.checked_add(1).context("the second endpoint needs the next port")?;
     let gateway = Gateway::start(identity.clone(), &[at(args.gateway_port), at(second)])
         .await
@@ -57,49 +77,95 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Secrets::start(at(args.secrets_port), &identity.secret()).await.with_context(taken(args.secrets_port))?;
     let events = EventBus::start(at(args.events_port)).await.with_context(taken(args.events_port))?;
     let runtime = RuntimeApi::start(at(args.runtime_port)).await.with_context(taken(args.runtime_port))?;
+    let (queue, mut reports) = if args.queue {
+        let delay = Duration::from_secs(args.queue_delay.into());
+        let started = Queue::start(at(args.queue_port), runtime.clone(), delay, VISIBILITY).await;
+        started.map(|(queue, reports)| (Some(queue), Some(reports))).with_context(taken(args.queue_port))?
+    } else {
+        (None, None)
+    };
 
     let sandbox = Sandbox { gateway, secrets, events, identity };
-    let mut out = std::io::stdout().lock();
-    for (name, value) in sandbox.environment() {
-        writeln!(out, "export {name}='{value}'")?;
-    }
-    for (name, value) in [
-        ("AWS_LAMBDA_RUNTIME_API", runtime.authority().as_str()),
-        ("AWS_LAMBDA_FUNCTION_NAME", "close-order"),
-        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-        ("AWS_REGION", "eu-central-1"),
-        ("AWS_ACCESS_KEY_ID", "sandbox"),
-        ("AWS_SECRET_ACCESS_KEY", "sandbox"),
-    ] {
-        writeln!(out, "export {name}='{value}'")?;
-    }
-    out.flush()?;
-    drop(out);
-    for text in [
-        "The stand-ins run; Ctrl-C ends them. With the variables above set:".to_owned(),
-        "  a debugger:      start close-order in it, then".to_owned(),
-        format!(
-            "                   curl -d @events/close-order.json http://{}/2015-03-31/functions/close-order/invocations",
-            runtime.authority()
-        ),
-        "  cargo-lambda:    needs only WECHAT_PAY_… and AWS_…; it has a Runtime API of its own".to_owned(),
-        "  sam local:       put host.docker.internal in place of 127.0.0.1".to_owned(),
-    ] {
-        report::line("serve", &text, Colour::Green);
-    }
-    let mut seen = 0;
+    let (mut exchanges, mut published) = (sandbox.gateway.watch(), sandbox.events.watch());
+    start_command(&sandbox, &runtime)?;
+    guide(&runtime, queue.as_ref());
     loop {
         tokio::select! {
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted?;
                 return Ok(ExitCode::SUCCESS);
             }
-            () = tokio::time::sleep(Duration::from_millis(100)) => {
-                let received = sandbox.gateway.received();
-                received.iter().skip(seen).for_each(report::call);
-                seen = received.len();
+            Some(exchange) = exchanges.recv() => {
+                report::exchange(&exchange, &sandbox.identity, false);
+                // What was shown is of no more use here.
+                sandbox.gateway.clear_received();
             }
+            Some(event) = published.recv() => {
+                report::event(&event);
+                sandbox.events.clear();
+            }
+            Some(message) = next(reports.as_mut()) => message_line(&message),
         }
     }
+}
+
+async fn next(reports: Option<&mut tokio::sync::mpsc::UnboundedReceiver<Report>>) -> Option<Report> {
+    reports?.recv().await
+}
+
+/// Prints what starts the function, to be pasted into a shell.
+fn start_command(sandbox: &Sandbox, runtime: &RuntimeApi) -> anyhow::Result<()> {
+    let lambda = [
+        ("AWS_LAMBDA_RUNTIME_API", runtime.authority()),
+        ("AWS_LAMBDA_FUNCTION_NAME", "close-order".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128".to_owned()),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
+        ("AWS_REGION", "eu-central-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "sandbox".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "sandbox".to_owned()),
+    ];
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "# These lines in another terminal start the function.")?;
+    for (name, value) in sandbox.environment().into_iter().chain(sandbox.events_environment()).chain(lambda) {
+        writeln!(out, "export {name}='{value}'")?;
+    }
+    writeln!(out, "cargo run --package close-order")?;
+    Ok(out.flush()?)
+}
+
+/// Says what can be done now.
+fn guide(runtime: &RuntimeApi, queue: Option<&Queue>) {
+    let invoke = format!("http://{}/2015-03-31/functions/close-order/invocations", runtime.authority());
+    let mut lines = vec![
+        "The mocks run; Ctrl-C ends them. Start the function with the lines above (or in a debugger, with the same"
+            .to_owned(),
+        "variables), then".to_owned(),
+        format!("  call it:         curl -d @events/close-order.json {invoke}"),
+    ];
+    if let Some(queue) = queue {
+        lines.push(format!("  queue an order:  curl -d @events/close-order.json '{}?delay=5'", queue.url()));
+    }
+    lines.push(
+        "cargo-lambda needs only WECHAT_PAY_…, OUTCOME_EVENT_BUS and AWS_…; it has a Runtime API of its own."
+            .to_owned(),
+    );
+    lines.push("sam local needs host.docker.internal in place of 127.0.0.1.".to_owned());
+    for text in lines {
+        report::line("serve", &text, Colour::Green);
+    }
+}
+
+/// Says what became of a message of the queue.
+fn message_line(report: &Report) {
+    let (text, colour) = match report.step {
+        Step::Posted(delay) => (format!("is due in {} s", delay.as_secs()), Colour::Cyan),
+        Step::Delivered(receives) => (format!("is delivered, {receives} of {MAX_RECEIVES} times"), Colour::Cyan),
+        Step::Done => ("is done".to_owned(), Colour::Green),
+        Step::ComesBack => (format!("failed, and comes back in {} s", VISIBILITY.as_secs()), Colour::Yellow),
+        Step::GivenUp => {
+            ("failed for the last time, and is given up: it may be closed and not published".to_owned(), Colour::Red)
+        }
+    };
+    report::line("message", &format!("{} {text}", report.message_id), colour);
 }

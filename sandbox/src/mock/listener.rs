@@ -182,9 +182,14 @@ pub(super) struct Server(JoinHandle<()>);
 
 impl Server {
     pub(super) fn start(listener: BreakableListener, router: Router) -> Self {
-        Self(tokio::spawn(async move {
+        Self::spawn(async move {
             let _ = axum::serve(listener, router.into_make_service_with_connect_info::<ThisConnection>()).await;
-        }))
+        })
+    }
+
+    /// Anything else that goes on until it is dropped.
+    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
     }
 
     /// Ends it, and returns when its port is free.

@@ -214,6 +214,12 @@ impl RuntimeApi {
         self.begin(payload, deadline).answer().await
     }
 
+    /// Waits until a function waits for an event.
+    pub async fn connected(&self) {
+        // The sender lives in `self`, so the wait can't fail.
+        let _ = self.shared.nexts.subscribe().wait_for(|nexts| nexts.waiting > 0).await;
+    }
+
     /// Whether a function is there: it waits for an event, or works on one.
     #[must_use]
     pub fn is_connected(&self) -> bool {
