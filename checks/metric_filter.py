@@ -1,75 +1,116 @@
 """CloudWatch Logs' filter patterns for JSON lines, as far as template.yaml uses them.
 
-Run with files of log lines, it says which metrics template.yaml makes of each order in them.
+No emulator evaluates metric filters, so the checks do it here. From the CloudWatch Logs User Guide, "Filter pattern
+syntax for metric filters": comparisons of `$.field` with a string, which may have a `*` at either end, with a number or
+with `*` alone, which any value matches; `&&` binds more strongly than `||`. A field that the line lacks matches nothing.
 """
 
-import json
-import pathlib
 import re
-import sys
 
-COMPARISON = re.compile(r'\$\.(?P<field>\w+)\s*(?P<how>=|>)\s*(?P<value>"[^"]*"|\*|[0-9]+)')
+TOKEN = re.compile(
+    r'\s*(?:(?P<symbol>\|\||&&|[(){}])'
+    r'|\$\.(?P<field>\w+)\s*(?P<operator>!=|>=|<=|=|>|<)\s*(?:"(?P<text>[^"]*)"|(?P<number>-?\d+(?:\.\d+)?)|(?P<any>\*)))'
+)
 
 
 def matches(pattern, line):
-    """Whether a line (a JSON object) matches a pattern such as `{ ($.a = "b") && ($.n > 0) }`."""
-
-    def compared(comparison):
-        there = line.get(comparison["field"])
-        value = comparison["value"]
-        if there is None:
-            return "False"
-        if value == "*":
-            return "True"
-        if comparison["how"] == ">":
-            return str(there > int(value))
-        return str(there == json.loads(value))
-
-    inner = re.fullmatch(r"\s*\{(.*)\}\s*", pattern, re.DOTALL)
-    if not inner:
-        raise ValueError(f"no JSON pattern: {pattern}")
-    formula = COMPARISON.sub(compared, inner[1]).replace("&&", " and ").replace("||", " or ")
-    if not re.fullmatch(r"(True|False|and|or|[()\s])+", formula):
-        raise ValueError(f"more than this reads: {formula}")
-    return eval(formula.strip(), {"__builtins__": {}})  # words and brackets only, as just checked
-
-
-def filters(template):
-    """The name of each metric of a template, with its pattern and the fields it takes from the line."""
-    found = {}
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Logs::MetricFilter":
-            properties = resource["Properties"]
-            (made,) = properties["MetricTransformations"]
-            values = [made["MetricValue"]] + [one["Value"] for one in made.get("Dimensions", [])]
-            fields = [value.removeprefix("$.") for value in values if value.startswith("$.")]
-            found[made["MetricName"]] = (properties["FilterPattern"], fields)
-    return found
+    """Whether a line (a JSON object) matches a pattern such as `{ ($.a = "b*") && ($.n > 0) }`."""
+    tokens = _tokens(pattern)
+    if tokens[0] != "{" or tokens[-1] != "}":
+        raise ValueError(f"not a JSON pattern: {pattern}")
+    rest = tokens[1:-1]
+    matched = _any(rest, line)
+    if rest:
+        raise ValueError(f"unexpected {rest[0]!r} in {pattern}")
+    return matched
 
 
 def metrics(template, line):
-    """The names of the metrics that a template makes of a line."""
-    return {
-        name
-        for name, (pattern, fields) in filters(template).items()
-        if matches(pattern, line) and all(line.get(field) not in (None, "") for field in fields)
-    }
+    """The metrics that a template makes of a line: their names, each with its dimensions' values and its own value."""
+    found = {}
+    for resource in template["Resources"].values():
+        if resource["Type"] != "AWS::Logs::MetricFilter" or not matches(resource["Properties"]["FilterPattern"], line):
+            continue
+        (made,) = resource["Properties"]["MetricTransformations"]
+        dimensions = [_value(one["Value"], line) for one in made.get("Dimensions", [])]
+        value = _value(made["MetricValue"], line)
+        # CloudWatch publishes nothing for a line that lacks the value or a dimension.
+        if None in (value, *dimensions):
+            continue
+        if made["MetricName"] in found:
+            raise ValueError(f"a line counts twice for {made['MetricName']}")
+        found[made["MetricName"]] = (*dimensions, float(value))
+    return found
 
 
-if __name__ == "__main__":
-    import yaml
+def fields(template):
+    """The fields of the log that a template's metrics are made of."""
+    used = set()
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Logs::MetricFilter":
+            used.update(re.findall(r"\$\.(\w+)", str(resource["Properties"])))
+    return used
 
-    class Cloudformation(yaml.SafeLoader):
-        """Reads CloudFormation's short forms (`!Ref x`) as if they were not there: no filter pattern has one."""
 
-    Cloudformation.add_multi_constructor("!", lambda loader, suffix, node: None)
-    at = pathlib.Path(__file__).resolve().parent.parent / "template.yaml"
-    of = yaml.load(at.read_text(encoding="utf-8"), Cloudformation)
-    for file in sys.argv[1:]:
-        for text in pathlib.Path(file).read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                order = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(order, dict) and order.get("message") == "order":
-                print(order.get("outcome"), *sorted(metrics(of, order)))
+def _value(given, line):
+    return line.get(given.removeprefix("$.")) if given.startswith("$.") else given
+
+
+def _tokens(pattern):
+    tokens, at = [], 0
+    while at < len(pattern.rstrip()):
+        token = TOKEN.match(pattern, at)
+        if not token:
+            raise ValueError(f"cannot read {pattern[at:]!r} in {pattern}")
+        tokens.append(token["symbol"] or token)
+        at = token.end()
+    return tokens
+
+
+def _any(tokens, line):
+    matched = _all(tokens, line)
+    while tokens and tokens[0] == "||":
+        tokens.pop(0)
+        matched = _all(tokens, line) or matched
+    return matched
+
+
+def _all(tokens, line):
+    matched = _one(tokens, line)
+    while tokens and tokens[0] == "&&":
+        tokens.pop(0)
+        matched = _one(tokens, line) and matched
+    return matched
+
+
+def _one(tokens, line):
+    token = tokens.pop(0) if tokens else None
+    if token == "(":
+        matched = _any(tokens, line)
+        if not tokens or tokens.pop(0) != ")":
+            raise ValueError("a bracket is not closed")
+        return matched
+    if not isinstance(token, re.Match):
+        raise ValueError(f"a comparison is missing before {token!r}")
+    return _compare(token, line.get(token["field"]))
+
+
+def _compare(comparison, there):
+    operator = comparison["operator"]
+    if there is None:
+        return False
+    if comparison["any"]:
+        equal = True
+    elif comparison["number"]:
+        if isinstance(there, bool) or not isinstance(there, (int, float)):
+            return False
+        number = float(comparison["number"])
+        if operator in (">", ">=", "<", "<="):
+            return {">": there > number, ">=": there >= number, "<": there < number, "<=": there <= number}[operator]
+        equal = there == number
+    else:
+        wanted = ".*".join(map(re.escape, comparison["text"].split("*")))
+        equal = isinstance(there, str) and re.fullmatch(wanted, there, re.DOTALL) is not None
+    if operator not in ("=", "!="):
+        raise ValueError(f"{operator} is for numbers")
+    return equal == (operator == "=")
