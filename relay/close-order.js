@@ -1,13 +1,13 @@
 /**
- * `cloud.cloudPay.closeOrder()` for the mini-programs of any WeChat Pay service provider (服务商): the same call, the
- * same result, answered by the `close-order` function on AWS Lambda.
+ * `cloud.cloudPay.closeOrder()` for your own merchant number: the same call and the same result as CloudPay's, answered
+ * by the `close-order` function on AWS Lambda, with one field more, `outcome`.
  *
- * Takes the place of wx-server-sdk in one line,
+ * Replaces wx-server-sdk in one line,
  *
  *     const cloud = require('./close-order') // was 'wx-server-sdk'
  *
- * and hands everything but `cloudPay.closeOrder` on to wx-server-sdk, if that is installed. README.md beside this file
- * says how to set it up.
+ * and passes everything but `cloudPay.closeOrder` on to wx-server-sdk, if that is installed. README.md beside this file
+ * says how to set it up; close-order.d.ts has the types.
  *
  * @module close-order
  */
@@ -16,12 +16,12 @@
 const { InvokeCommand, LambdaClient } = require('@aws-sdk/client-lambda')
 
 /** What the function reads of an order. Nothing else leaves the cloud function: no `userInfo`, no openid. */
-const FIELDS = ['sub_mch_id', 'out_trade_no', 'nonce_str', 'sub_appid', 'time_start']
+const FIELDS = ['sub_mch_id', 'out_trade_no', 'nonce_str', 'sub_appid', 'time_start', 'confirm']
 
-/** As long as wx-server-sdk waits for an answer. */
+/** As long as wx-server-sdk waits for a response. */
 const TIMEOUT_MS = 15000
 
-/** wx-server-sdk's numbers and words for what can go wrong. */
+/** wx-server-sdk's error numbers and their texts. */
 const SYSTEM_ERROR = [-501001, 'resource system error']
 const TIMEOUT = [-501002, 'resource server timeout']
 const TOO_MANY_REQUESTS = [-501003, 'exceed request limit']
@@ -34,7 +34,8 @@ const FAULTS = {
   CredentialsUnavailable: SYSTEM_ERROR,
   GatewayUnreachable: TIMEOUT,
   ReplyInvalid: WECHAT_SYSTEM_ERROR,
-  DeadlineExceeded: TIMEOUT
+  DeadlineExceeded: TIMEOUT,
+  InternalError: WECHAT_SYSTEM_ERROR
 }
 
 const MAYBE_CLOSED = 'the order may be closed, call again'
@@ -42,35 +43,29 @@ const MAYBE_CLOSED = 'the order may be closed, call again'
 /**
  * Closes an unpaid order, as `cloud.cloudPay.closeOrder()` does.
  *
- * @param {object} params the order; every field also in camelCase, as with CloudPay
- * @param {string} params.sub_mch_id 子商户号
- * @param {string} params.out_trade_no 商户订单号
- * @param {string} [params.nonce_str] 随机字符串; left out, the function makes one
- * @param {string} [params.sub_appid] 小程序的 APPID
- * @param {string} [params.time_start] when the order was made, `yyyyMMddHHmmss` in Beijing time: one younger than five
- *   minutes is then refused instead of closed unreliably
- * @returns {Promise<object>} WeChat Pay's reply, whatever it says (`returnCode`, `resultCode`, `errCodeDes`, …), with
- *   `errCode: 0`; WeChat Pay's own code (`ORDERPAID`, …) is in `err_code`
- * @throws {Error} with `errCode` (never 0) and `errMsg`, when there is no reply of WeChat Pay to return. -501007: the
- *   function refused the order and nothing was sent; `returnMsg` says why in Chinese
+ * @param {import('./close-order').Order} params the order, each field in snake_case or camelCase, as with CloudPay
+ * @returns {Promise<import('./close-order').Result>} WeChat Pay's reply, whatever it says, with `outcome`: what became
+ *   of the order, in one word
+ * @throws {import('./close-order').CloseOrderError} when there is no reply of WeChat Pay to return
  */
 async function closeOrder (params) {
   const { client, functionName, timeout } = configured()
   const command = new InvokeCommand({ FunctionName: functionName, Payload: JSON.stringify(orderOf(params)) })
-  let answer
+  let response
   try {
-    answer = await client.send(command, { abortSignal: AbortSignal.timeout(timeout) })
+    response = await client.send(command, { abortSignal: AbortSignal.timeout(timeout) })
   } catch (error) {
     throw lambdaFailure(error, timeout)
   }
-  const reply = parsed(answer.Payload)
-  if (answer.FunctionError) throw functionFailure(reply)
+  const reply = parsed(response.Payload)
+  if (response.FunctionError) throw functionFailure(reply)
   if (typeof reply.returnCode !== 'string') {
-    throw failure(NOT_INITIALIZED, 'CLOSE_ORDER_FUNCTION names another function than close-order')
+    throw failure(NOT_INITIALIZED, 'not_sent', 'CLOSE_ORDER_FUNCTION names another function than close-order')
   }
   if (reply.errCode !== 0) {
     const why = String(reply.errMsg).replace(/^cloudPay\.closeOrder:fail (invalid parameters: )?/, '')
-    throw Object.assign(failure(INVALID_PARAMETERS, why), { returnCode: reply.returnCode, returnMsg: reply.returnMsg })
+    const { returnCode, returnMsg } = reply
+    throw Object.assign(failure(INVALID_PARAMETERS, 'not_sent', why), { returnCode, returnMsg })
   }
   return reply
 }
@@ -81,9 +76,9 @@ function orderOf (params) {
   for (const [key, value] of Object.entries(Object(params))) {
     const name = key.replace(/[A-Z]/g, (letter, at) => (at ? '_' : '') + letter.toLowerCase())
     if (!FIELDS.includes(name) || value === undefined) continue
-    // A number is exact up to 2^53; a longer one is some other order's, and the function refuses it.
+    // A number is exact up to 2^53; a longer one is another order's, and the function rejects it.
     const text = Number.isSafeInteger(value) ? String(value) : value
-    // Two spellings that differ go on as two, for the function to refuse.
+    // Two spellings that differ are sent as two, for the function to reject.
     const other = name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase())
     order[name in order && order[name] !== text ? other : name] = text
   }
@@ -97,24 +92,24 @@ function configured () {
   if (configuration) return configuration
   const env = process.env
   for (const name of ['CLOSE_ORDER_FUNCTION', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) {
-    if (!env[name]) throw failure(NOT_INITIALIZED, `the environment variable ${name} is not set`)
+    if (!env[name]) throw failure(NOT_INITIALIZED, 'not_sent', `the environment variable ${name} is not set`)
   }
   const functionName = env.CLOSE_ORDER_FUNCTION
   const region = env.CLOSE_ORDER_REGION || (/^arn:[^:]+:lambda:([^:]+):/.exec(functionName) || [])[1] || env.AWS_REGION
-  if (!region) throw failure(NOT_INITIALIZED, 'the environment variable CLOSE_ORDER_REGION is not set')
+  if (!region) throw failure(NOT_INITIALIZED, 'not_sent', 'the environment variable CLOSE_ORDER_REGION is not set')
   const timeout = Number(env.CLOSE_ORDER_TIMEOUT_MS || TIMEOUT_MS)
   if (!(Number.isInteger(timeout) && timeout > 0 && timeout <= 60000)) {
-    throw failure(NOT_INITIALIZED, 'the environment variable CLOSE_ORDER_TIMEOUT_MS is not 1 to 60000')
+    throw failure(NOT_INITIALIZED, 'not_sent', 'the environment variable CLOSE_ORDER_TIMEOUT_MS is not 1 to 60000')
   }
   const client = new LambdaClient({
     region,
-    // Only these: the SDK's other sources would ask addresses that are Amazon's, and somebody else's at Tencent.
+    // Only these: the SDK's other sources ask fixed addresses, which are Amazon's only inside AWS.
     credentials: {
       accessKeyId: env.AWS_ACCESS_KEY_ID,
       secretAccessKey: env.AWS_SECRET_ACCESS_KEY,
       sessionToken: env.AWS_SESSION_TOKEN
     },
-    // Closing twice is closing once, so the SDK may try again after a broken connection or a busy Lambda.
+    // Closing is idempotent, so the SDK may retry a lost connection and a throttled call.
     maxAttempts: 3,
     requestHandler: { connectionTimeout: 2000 }
   })
@@ -132,26 +127,34 @@ function parsed (payload) {
 
 /** A function error: one of close-order's own faults, or the end of its process. */
 function functionFailure ({ errorType, errorMessage }) {
-  if (Object.hasOwn(FAULTS, errorType)) return failure(FAULTS[errorType], `${errorType}: ${errorMessage}`)
-  const ranOut = errorType === 'Sandbox.Timedout' || /Task timed out/.test(errorMessage)
-  return failure(ranOut ? TIMEOUT : WECHAT_SYSTEM_ERROR, `the function failed (${errorType}); ${MAYBE_CLOSED}`)
+  if (Object.hasOwn(FAULTS, errorType)) {
+    const outcome = /nothing was sent/.test(errorMessage) ? 'not_sent' : 'unknown'
+    return failure(FAULTS[errorType], outcome, `${errorType}: ${errorMessage}`)
+  }
+  const timedOut = errorType === 'Sandbox.Timedout' || /Task timed out/.test(errorMessage)
+  const kind = timedOut ? TIMEOUT : WECHAT_SYSTEM_ERROR
+  return failure(kind, 'unknown', `the function failed (${errorType}); ${MAYBE_CLOSED}`)
 }
 
-/** No answer, or one of AWS itself. Its words are not passed on: they can hold what was signed. */
+/** No response, or one of AWS itself. Its text is not passed on: it can hold what was signed. */
 function lambdaFailure (error, timeout) {
-  const { httpStatusCode: status, requestId } = error.$metadata || {}
-  if (error.errorType) return functionFailure(error) // cargo-lambda's emulator answers a function error with status 500
-  if (error.name === 'AbortError') return failure(TIMEOUT, `no answer within ${timeout} ms; ${MAYBE_CLOSED}`)
-  if (!status) return failure(TIMEOUT, `Lambda can't be reached (${error.code || error.name}); ${MAYBE_CLOSED}`)
-  const answered = `Lambda answered ${status} ${error.name} (request ${requestId})`
-  if (status === 429) return failure(TOO_MANY_REQUESTS, `${answered}; call again`)
-  return failure(SYSTEM_ERROR, status < 500 ? answered : `${answered}; ${MAYBE_CLOSED}`)
+  const { httpStatusCode: status, requestId, attempts } = error.$metadata || {}
+  if (error.errorType) return functionFailure(error) // cargo-lambda's emulator: a function error has status 500
+  if (error.name === 'AbortError') return failure(TIMEOUT, 'unknown', `no response within ${timeout} ms; ${MAYBE_CLOSED}`)
+  if (!status) {
+    return failure(TIMEOUT, 'unknown', `Lambda can't be reached (${error.code || error.name}); ${MAYBE_CLOSED}`)
+  }
+  const response = `Lambda responded with ${status} ${error.name} (request ${requestId})`
+  const kind = status === 429 ? TOO_MANY_REQUESTS : SYSTEM_ERROR
+  // An attempt before this one may have reached the function and lost only the response.
+  if (status >= 500 || attempts > 1) return failure(kind, 'unknown', `${response}; ${MAYBE_CLOSED}`)
+  return failure(kind, 'not_sent', response)
 }
 
-/** An error in the form of wx-server-sdk's. */
-function failure ([errCode, kind], why) {
+/** An error in the form of wx-server-sdk's, with what became of the order. */
+function failure ([errCode, kind], outcome, why) {
   const error = new Error(`cloudPay.closeOrder:fail ${errCode} ${kind}. ${why}`)
-  return Object.assign(error, { errCode, errMsg: error.message })
+  return Object.assign(error, { errCode, errMsg: error.message, outcome })
 }
 
 let sdk

@@ -1,6 +1,6 @@
 /**
- * Code written for CloudPay runs unchanged but for the one require: every file of callers/, and the README's example,
- * returns with the relay what it returns with the real wx-server-sdk.
+ * Code written for CloudPay runs unchanged but for the one require: every file of callers/ returns with the relay what
+ * it returns with the real wx-server-sdk. The READMEs' example does as its text says.
  */
 'use strict'
 
@@ -9,15 +9,18 @@ const fs = require('node:fs')
 const Module = require('node:module')
 const path = require('node:path')
 const { before, test } = require('node:test')
-const { SUB_MCH_ID, gateway, order, realFunction, wechatCloud } = require('./stand_ins')
+const { OPENID, SUB_MCH_ID, gateway, merchantFunction, order, realFunction, wechatCloud } = require('./mocks')
 
 const RELAY = path.resolve(__dirname, '../close-order')
 const REQUIRED = /require\((['"])(?:wx-server-sdk|\.\/close-order)\1\)/
 
+/** The shop's own records of its orders. */
+const documents = []
+
 let wechatPay
 before(async () => {
   wechatPay = await gateway()
-  await wechatCloud(order => wechatPay.replies[order.out_trade_no])
+  await wechatCloud(order => wechatPay.replies[order.out_trade_no], documents)
 })
 
 /** The module in this source, with another module for its one require. */
@@ -29,7 +32,7 @@ function load (source, name, required) {
   return loaded.exports
 }
 
-/** That one has whatever the other has. */
+/** Asserts that `actual` has whatever `expected` has. */
 function holds (actual, expected, at) {
   if (Object(expected) !== expected) return assert.strictEqual(actual, expected, at)
   for (const key of Object.keys(expected)) holds(actual[key], expected[key], `${at}.${key}`)
@@ -37,13 +40,12 @@ function holds (actual, expected, at) {
 
 const sources = fs.readdirSync(path.join(__dirname, 'callers')).map(name =>
   [name, fs.readFileSync(path.join(__dirname, 'callers', name), 'utf8')])
-const readme = fs.readFileSync(path.resolve(__dirname, '../README.md'), 'utf8')
-const examples = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, source], at) => [`README.md, example ${at + 1}`, source])
+const readmes = ['README.md', 'README.zh-CN.md'].map(name =>
+  [name, fs.readFileSync(path.resolve(__dirname, '..', name), 'utf8')])
 
 assert.ok(sources.length >= 10)
-assert.strictEqual(examples.length, 2, 'one in each language')
 
-for (const [name, source] of [...sources, ...examples]) {
+for (const [name, source] of sources) {
   test(`${name} does with the relay what it does with wx-server-sdk`, async () => {
     for (const word of ['RELAY', 'ORDERPAID', 'ORDERCLOSED', 'FAIL']) {
       realFunction() // sets the environment
@@ -59,18 +61,43 @@ for (const [name, source] of [...sources, ...examples]) {
         tcbContext: {}
       }
       const ours = await load(source, name, RELAY).main({ ...event }, {})
-      assert.ok(wechatPay.replies[orderNo], 'WeChat Pay was asked')
+      assert.ok(wechatPay.replies[orderNo], 'closeorder was called')
       const theirs = await load(source, name, 'wx-server-sdk').main({ ...event }, {})
       holds(ours, theirs, `${name} ${word}`)
     }
   })
 }
 
-test('the README installs what is tested', () => {
-  const { dependencies } = require('../package.json')
-  const named = [...readme.matchAll(/"@aws-sdk\/client-lambda": "([^"]+)"/g)].map(([, version]) => version)
-  assert.deepStrictEqual(named, [dependencies['@aws-sdk/client-lambda'], dependencies['@aws-sdk/client-lambda']])
-})
+for (const [name, text] of readmes) {
+  const examples = [...text.matchAll(/```js\n(.*?)```/gs)].map(([, source]) => source)
+
+  test(`${name}: the example returns the outcome of the caller's own order`, async () => {
+    assert.strictEqual(examples.length, 1)
+    for (const [word, outcome] of [['RELAY', 'closed'], ['ORDERCLOSED', 'closed'], ['ORDERPAID', 'paid'], ['USERPAYING', 'open']]) {
+      merchantFunction() // sets the environment
+      const outTradeNo = order(word)
+      documents.push({ _id: `id-${outTradeNo}`, _openid: OPENID, outTradeNo })
+      const returned = await load(examples[0], name, RELAY).main({ orderId: `id-${outTradeNo}` }, {})
+      assert.deepStrictEqual(returned, { outcome })
+      assert.ok(wechatPay.queries[outTradeNo], 'the outcome is proved by a query')
+    }
+  })
+
+  test(`${name}: the example closes nobody else's order, whatever the event says`, async () => {
+    merchantFunction()
+    const outTradeNo = order()
+    documents.push({ _id: `id-${outTradeNo}`, _openid: 'somebody-else', outTradeNo })
+    const event = { orderId: `id-${outTradeNo}`, out_trade_no: outTradeNo, outTradeNo, _openid: 'somebody-else' }
+    await assert.rejects(load(examples[0], name, RELAY).main(event, {}))
+    assert.strictEqual(wechatPay.requests[outTradeNo], undefined)
+  })
+
+  test(`${name} installs what is tested`, () => {
+    const { dependencies } = require('../package.json')
+    const named = [...text.matchAll(/"@aws-sdk\/client-lambda": "([^"]+)"/g)].map(([, version]) => version)
+    assert.deepStrictEqual(named, [dependencies['@aws-sdk/client-lambda']])
+  })
+}
 
 test('the rest of wx-server-sdk is wx-server-sdk', () => {
   const sdk = require('wx-server-sdk')

@@ -1,15 +1,15 @@
-/** The relay's real Lambda client in front of a stand-in that answers as Lambda does when things go wrong. */
+/** The relay's real Lambda client in front of a mock that responds as Lambda does when things go wrong. */
 'use strict'
 
 const assert = require('node:assert')
 const Module = require('node:module')
 const { test } = require('node:test')
-const { SUB_MCH_ID, lambda, relay } = require('./stand_ins')
+const { SUB_MCH_ID, lambda, relay } = require('./mocks')
 
 const ORDER = { sub_mch_id: SUB_MCH_ID, out_trade_no: 'A1' }
 const CLOSED = { body: { returnCode: 'SUCCESS', resultCode: 'SUCCESS', errCode: 0, errMsg: 'cloudPay.closeOrder:ok' } }
 const functionError = body => ({ headers: { 'x-amz-function-error': 'Unhandled' }, body })
-const refusal = (status, name, message = 'x') => ({ status, headers: { 'x-amzn-errortype': name }, body: { message } })
+const awsError = (status, name, message = 'x') => ({ status, headers: { 'x-amzn-errortype': name }, body: { message } })
 
 /** What one call rejects with. */
 async function rejection (answers, env) {
@@ -25,22 +25,34 @@ test('the call is signed, and carries the order alone', async () => {
   const cloud = relay({ CLOSE_ORDER_REGION: '', CLOSE_ORDER_FUNCTION: 'arn:aws-cn:lambda:cn-north-1:123456789012:function:x' })
   await cloud.closeOrder({ ...ORDER, userInfo: { openId: 'o' }, body: 'b' })
   assert.deepStrictEqual(calls[0].event, ORDER)
+  await cloud.closeOrder({ ...ORDER, confirm: true })
+  assert.deepStrictEqual(calls[1].event, { ...ORDER, confirm: true })
   assert.match(decodeURIComponent(calls[0].path), /^\/2015-03-31\/functions\/arn:aws-cn:lambda:cn-north-1:.*\/invocations$/)
   assert.match(calls[0].headers.authorization, /Credential=AKIAEXAMPLE\/\d+\/cn-north-1\/lambda\//, "the ARN's region")
 })
 
-test('each fault of the function has its number', async () => {
+test('each fault of the function has its number, and says whether something was sent', async () => {
   for (const [errorType, errCode] of [
     ['CredentialsUnavailable', -501001],
     ['GatewayUnreachable', -501002],
     ['ReplyInvalid', -601001],
-    ['DeadlineExceeded', -501002]
+    ['DeadlineExceeded', -501002],
+    ['InternalError', -601001]
   ]) {
-    const error = await rejection(() => functionError({ errorType, errorMessage: 'why; call again' }))
-    assert.strictEqual(error.errCode, errCode)
-    assert.match(error.errMsg, new RegExp(`${errorType}: why; call again$`))
-    assert.strictEqual(error.calls, 1, 'the function has tried again already')
+    for (const [errorMessage, outcome] of [['why; call again', 'unknown'], ['why; nothing was sent', 'not_sent']]) {
+      const error = await rejection(() => functionError({ errorType, errorMessage }))
+      assert.deepStrictEqual([error.errCode, error.outcome], [errCode, outcome])
+      assert.match(error.errMsg, new RegExp(`${errorType}: ${errorMessage}$`))
+      assert.strictEqual(error.calls, 1, 'the function has retried already')
+    }
   }
+})
+
+test("cargo-lambda's emulator raises a fault with status 500", async () => {
+  const body = { errorType: 'ReplyInvalid', errorMessage: 'why; call again' }
+  const error = await rejection(() => ({ ...awsError(500, 'ReplyInvalid'), body }))
+  assert.deepStrictEqual([error.errCode, error.outcome], [-601001, 'unknown'])
+  assert.match(error.errMsg, /ReplyInvalid: why; call again$/)
 })
 
 test('a function that Lambda ended may have closed the order', async () => {
@@ -53,43 +65,50 @@ test('a function that Lambda ended may have closed the order', async () => {
   ]) {
     const error = await rejection(() => functionError(body))
     assert.strictEqual(error.errCode, errCode)
+    assert.strictEqual(error.outcome, 'unknown')
     assert.match(error.errMsg, /the order may be closed, call again$/)
   }
 })
 
-test('a broken connection and a busy Lambda are tried again', async () => {
-  const stub = await lambda(count => ['reset', refusal(429, 'TooManyRequestsException'), CLOSED][count - 1])
+test('a lost connection and a throttled call are retried', async () => {
+  const stub = await lambda(count => ['reset', awsError(429, 'TooManyRequestsException'), CLOSED][count - 1])
   assert.strictEqual((await stub.relay().cloudPay.closeOrder(ORDER)).resultCode, 'SUCCESS')
   assert.strictEqual(stub.calls.length, 3)
 })
 
-test('a Lambda that stays busy, breaks or is not there rejects after three tries', async () => {
-  const busy = await rejection(() => refusal(429, 'TooManyRequestsException'))
-  assert.deepStrictEqual([busy.errCode, busy.calls], [-501003, 3])
-  const broken = await rejection(() => refusal(500, 'ServiceException'))
-  assert.deepStrictEqual([broken.errCode, broken.calls], [-501001, 3])
+test('a Lambda that throttles, fails or is not there rejects after three attempts', async () => {
+  const throttled = await rejection(() => awsError(429, 'TooManyRequestsException'))
+  assert.deepStrictEqual([throttled.errCode, throttled.outcome, throttled.calls], [-501003, 'unknown', 3])
+  const failing = await rejection(() => awsError(500, 'ServiceException'))
+  assert.deepStrictEqual([failing.errCode, failing.outcome, failing.calls], [-501001, 'unknown', 3])
   const reset = await rejection(() => 'reset')
-  assert.deepStrictEqual([reset.errCode, reset.calls], [-501002, 3])
+  assert.deepStrictEqual([reset.errCode, reset.outcome, reset.calls], [-501002, 'unknown', 3])
   await assert.rejects(
     relay({ AWS_ENDPOINT_URL_LAMBDA: 'http://127.0.0.1:1' }).closeOrder(ORDER),
     { errCode: -501002, errMsg: /can't be reached \(ECONNREFUSED\); the order may be closed, call again/ }
   )
 })
 
-test('no answer in time rejects in time', async () => {
+test('an AWS error after a lost connection does not say that nothing was sent', async () => {
+  const error = await rejection(count => count === 1 ? 'reset' : awsError(403, 'AccessDeniedException'))
+  assert.deepStrictEqual([error.errCode, error.outcome, error.calls], [-501001, 'unknown', 2])
+  assert.match(error.errMsg, /the order may be closed, call again$/)
+})
+
+test('no response in time rejects in time', async () => {
   const began = Date.now()
   const error = await rejection(() => 'hang', { CLOSE_ORDER_TIMEOUT_MS: '400' })
   assert.ok(Date.now() - began < 3000)
   assert.strictEqual(error.errCode, -501002)
-  assert.match(error.errMsg, /no answer within 400 ms; the order may be closed, call again$/)
+  assert.match(error.errMsg, /no response within 400 ms; the order may be closed, call again$/)
 })
 
-test('what AWS refuses rejects at once, and AWS\'s words, which can hold what was signed, stay inside', async () => {
+test('an AWS error rejects at once, and its text, which can hold what was signed, stays inside', async () => {
   const told = 'User arn:aws:iam::123456789012:user/x; the-secret-access-key; the-session-token'
   for (const [status, name] of [[403, 'AccessDeniedException'], [403, 'InvalidSignatureException'], [404, 'ResourceNotFoundException']]) {
-    const error = await rejection(() => refusal(status, name, told), { AWS_SESSION_TOKEN: 'the-session-token' })
-    assert.deepStrictEqual([error.errCode, error.calls], [-501001, 1])
-    assert.match(error.errMsg, new RegExp(`Lambda answered ${status} ${name} \\(request b6a3c3f0\\)$`))
+    const error = await rejection(() => awsError(status, name, told), { AWS_SESSION_TOKEN: 'the-session-token' })
+    assert.deepStrictEqual([error.errCode, error.outcome, error.calls], [-501001, 'not_sent', 1])
+    assert.match(error.errMsg, new RegExp(`Lambda responded with ${status} ${name} \\(request b6a3c3f0\\)$`))
     assert.doesNotMatch(error.shown, /the-secret-access-key|the-session-token|123456789012/)
   }
 })
@@ -97,7 +116,7 @@ test('what AWS refuses rejects at once, and AWS\'s words, which can hold what wa
 test('an answer that is not close-order\'s rejects', async () => {
   for (const body of ['null', '[]', '"SUCCESS"', 'no JSON', '', '{"statusCode":200}']) {
     const error = await rejection(() => ({ body }))
-    assert.strictEqual(error.errCode, -501009)
+    assert.deepStrictEqual([error.errCode, error.outcome], [-501009, 'not_sent'])
   }
 })
 
@@ -108,7 +127,7 @@ test('a missing or wrong variable is named', async () => {
   ]) {
     await assert.rejects(
       relay({ [name]: value }).closeOrder(ORDER),
-      { errCode: -501009, errMsg: new RegExp(`:fail -501009 resource not initialized\\. the environment variable ${name} is not`) }
+      { errCode: -501009, outcome: 'not_sent', errMsg: new RegExp(`:fail -501009 resource not initialized\\. the environment variable ${name} is not`) }
     )
   }
 })

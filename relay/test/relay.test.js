@@ -1,9 +1,9 @@
-/** The relay's real Lambda client in front of the real function, which runs in emulators and closes in the sandbox. */
+/** The relay's real Lambda client in front of the real function, which closes orders in the sandbox. */
 'use strict'
 
 const assert = require('node:assert')
 const { before, test } = require('node:test')
-const { SUB_MCH_ID, gateway, given, order, realFunction, relay } = require('./stand_ins')
+const { SUB_MCH_ID, gateway, given, merchantFunction, order, realFunction, relay } = require('./mocks')
 
 let wechatPay
 before(async () => { wechatPay = await gateway() })
@@ -16,11 +16,16 @@ test('an order is closed, and the reply has every field in both spellings', asyn
   assert.strictEqual(reply.result_code, 'SUCCESS')
   assert.strictEqual(reply.errCode, 0)
   assert.strictEqual(reply.errMsg, 'cloudPay.closeOrder:ok')
+  assert.strictEqual(reply.outcome, 'closed')
   assert.strictEqual(wechatPay.requests[outTradeNo].sub_mch_id, SUB_MCH_ID)
   assert.match(wechatPay.requests[outTradeNo].nonce_str, /^.{32}$/)
 })
 
-for (const [word, description] of [['ORDERPAID', '订单已支付'], ['ORDERCLOSED', '订单已关闭'], ['USERPAYING', /支付中/]]) {
+for (const [word, outcome, description] of [
+  ['ORDERPAID', 'paid', '订单已支付'],
+  ['ORDERCLOSED', 'closed', '订单已关闭'],
+  ['USERPAYING', 'open', '支付中']
+]) {
   test(`${word} is a result, not an error`, async () => {
     const reply = await realFunction().cloudPay.closeOrder({ subMchId: SUB_MCH_ID, outTradeNo: order(word) })
     assert.strictEqual(reply.returnCode, 'SUCCESS')
@@ -28,8 +33,37 @@ for (const [word, description] of [['ORDERPAID', '订单已支付'], ['ORDERCLOS
     assert.strictEqual(reply.err_code, word)
     assert.match(reply.errCodeDes, new RegExp(description))
     assert.strictEqual(reply.errCode, 0)
+    assert.strictEqual(reply.outcome, outcome)
   })
 }
+
+test('confirm has the outcome proved by a query', async () => {
+  for (const [word, outcome, state] of [['RELAY', 'closed', 'CLOSED'], ['ORDERPAID', 'paid', 'SUCCESS'], ['NEVERSTICKING', 'open', 'NOTPAY']]) {
+    const outTradeNo = order(word)
+    const reply = await realFunction().cloudPay.closeOrder({ subMchId: SUB_MCH_ID, outTradeNo, confirm: true })
+    assert.deepStrictEqual([reply.outcome, reply.trade_state, reply.tradeState], [outcome, state, state])
+    assert.ok(wechatPay.queries[outTradeNo])
+  }
+  const outTradeNo = order()
+  const reply = await realFunction().cloudPay.closeOrder({ subMchId: SUB_MCH_ID, outTradeNo, confirm: false })
+  assert.strictEqual(reply.outcome, 'closed')
+  assert.strictEqual(wechatPay.queries[outTradeNo], undefined)
+})
+
+test('an ordinary merchant needs no sub_mch_id, and may pass its own number as CloudPay had it', async () => {
+  const plain = order()
+  const reply = await merchantFunction().cloudPay.closeOrder({ out_trade_no: plain })
+  assert.strictEqual(reply.outcome, 'closed')
+  assert.strictEqual(wechatPay.requests[plain].sub_mch_id, undefined)
+  const asBefore = order()
+  const again = await merchantFunction().cloudPay.closeOrder({ sub_mch_id: reply.mch_id, out_trade_no: asBefore })
+  assert.strictEqual(again.outcome, 'closed')
+  assert.strictEqual(wechatPay.requests[asBefore].sub_mch_id, undefined)
+  await assert.rejects(
+    merchantFunction().cloudPay.closeOrder({ sub_mch_id: '1900000999', out_trade_no: order() }),
+    { errCode: -501007, outcome: 'not_sent', returnMsg: /sub_mch_id 普通商户请不填/ }
+  )
+})
 
 test('every mixture of spellings reaches the function, and nothing that is not the order', async () => {
   const outTradeNo = order()
@@ -54,31 +88,31 @@ test('every mixture of spellings reaches the function, and nothing that is not t
   assert.deepStrictEqual(params, asGiven, "the caller's object is left as it was")
 })
 
-test('a number is closed as it was written, and refused where JavaScript has rounded it', async () => {
+test('a number is closed as it was written, and rejected where JavaScript has rounded it', async () => {
   const outTradeNo = Date.now() * 100
   const cloud = realFunction()
   const reply = await cloud.cloudPay.closeOrder({ sub_mch_id: Number(SUB_MCH_ID), out_trade_no: outTradeNo })
   assert.strictEqual(reply.resultCode, 'SUCCESS')
   assert.ok(wechatPay.requests[String(outTradeNo)])
   await assert.rejects(
-    cloud.cloudPay.closeOrder({ sub_mch_id: SUB_MCH_ID, out_trade_no: 1217752501201407033233368018 }), // eslint-disable-line
+    cloud.cloudPay.closeOrder({ sub_mch_id: SUB_MCH_ID, out_trade_no: 1217752501201407033233368018 }),
     { errCode: -501007, errMsg: /out_trade_no/ }
   )
 })
 
-test('what the function refuses rejects: nothing was sent, so nobody may take it for closed', async () => {
+test('what the function rejects is an error: nothing was sent, so nobody may take it for closed', async () => {
   const cloud = realFunction()
-  const refused = {
+  const rejected = {
     'sub_mch_id is missing': [{ out_trade_no: order() }, /sub_mch_id/],
     'the spellings differ': [{ sub_mch_id: '1', subMchId: '2', out_trade_no: order() }, /two spellings/],
     'there is a wrong character': [{ sub_mch_id: SUB_MCH_ID, out_trade_no: 'a b' }, /out_trade_no/],
     'the order is too young': [{ sub_mch_id: SUB_MCH_ID, out_trade_no: order(), time_start: now() }, /five minutes/],
     'there are no parameters': [undefined, /sub_mch_id/]
   }
-  for (const [why, [params, errMsg]] of Object.entries(refused)) {
+  for (const [why, [params, errMsg]] of Object.entries(rejected)) {
     const error = await cloud.cloudPay.closeOrder(params).then(() => assert.fail(why), error => error)
     assert.ok(error instanceof Error)
-    assert.strictEqual(error.errCode, -501007, why)
+    assert.deepStrictEqual([error.errCode, error.outcome], [-501007, 'not_sent'], why)
     assert.match(error.errMsg, /^cloudPay\.closeOrder:fail -501007 invalid parameters\. /)
     assert.match(error.errMsg, errMsg, why)
     assert.strictEqual(error.message, error.errMsg)
@@ -90,16 +124,15 @@ test('what the function refuses rejects: nothing was sent, so nobody may take it
 test('a fault of the function rejects, with a number of wx-server-sdk', async () => {
   const cloud = realFunction()
   const close = word => cloud.cloudPay.closeOrder({ sub_mch_id: SUB_MCH_ID, out_trade_no: order(word) })
-  await assert.rejects(close('FORGED'), { errCode: -601001, errMsg: /:fail -601001 system error\. ReplyInvalid: .*call again/ })
-  await assert.rejects(close('RESET'), { errCode: -501002, errMsg: /:fail -501002 resource server timeout\. GatewayUnreachable: .*call again/ })
+  await assert.rejects(close('FORGED'), { errCode: -601001, outcome: 'unknown', errMsg: /:fail -601001 system error\. ReplyInvalid: .*call again/ })
+  await assert.rejects(close('RESET'), { errCode: -501002, outcome: 'unknown', errMsg: /:fail -501002 resource server timeout\. GatewayUnreachable: .*call again/ })
 })
 
 test('a function that can\'t read its secret rejects', async () => {
-  // In front of this one is the sandbox's Invoke API, which answers a function error as Lambda does.
   const cloud = relay({ AWS_ENDPOINT_URL_LAMBDA: given('RELAY_TEST_LAMBDA_WITHOUT_SECRET') })
   await assert.rejects(
     cloud.cloudPay.closeOrder({ sub_mch_id: SUB_MCH_ID, out_trade_no: order() }),
-    { errCode: -501001, errMsg: /:fail -501001 resource system error\. CredentialsUnavailable: .*nothing was sent/ }
+    { errCode: -501001, outcome: 'not_sent', errMsg: /:fail -501001 resource system error\. CredentialsUnavailable: .*nothing was sent/ }
   )
 })
 

@@ -1,4 +1,4 @@
-/** What stands around the relay in the tests, all on loopback. checks/relay.sh starts the rest. */
+/** Mocks of the services around the relay, all on loopback. checks/test_relay.py starts the rest. */
 'use strict'
 
 const assert = require('node:assert')
@@ -6,17 +6,20 @@ const { createHash } = require('node:crypto')
 const { once } = require('node:events')
 const http = require('node:http')
 
-/** WeChat Pay's own signing example, which the sandbox's service provider uses too. */
+/** The key of WeChat Pay's own signing example, which the sandbox uses, too. */
 const API_KEY = '192006250b4c09247ec02edce69f6a2d'
 const SUB_MCH_ID = '1900000109'
 
-/** A variable that checks/relay.sh sets. */
+/** The user who calls the cloud function. */
+const OPENID = 'oUpF8uMuAJO_M2pxb1Q9zNjWeS6o'
+
+/** A variable that checks/test_relay.py sets. */
 function given (name) {
-  assert.ok(process.env[name], `${name} is not set: run checks/relay.sh, which starts what these tests need`)
+  assert.ok(process.env[name], `${name} is not set: run checks/test_relay.py, which starts what these tests need`)
   return process.env[name]
 }
 
-/** The relay anew, in an environment of these variables. */
+/** The relay, loaded anew in an environment of these variables. */
 function relay (env) {
   for (const name of Object.keys(process.env)) {
     if (/^(AWS|CLOSE_ORDER)_/.test(name)) delete process.env[name]
@@ -33,12 +36,15 @@ function relay (env) {
   return require(path)
 }
 
-/** The relay in front of the real function, which cargo-lambda's emulator runs. */
+/** The relay in front of the real function of a service provider, behind the sandbox's Invoke API. */
 const realFunction = () => relay({ AWS_ENDPOINT_URL_LAMBDA: given('RELAY_TEST_LAMBDA') })
+
+/** The same of an ordinary merchant. */
+const merchantFunction = () => relay({ AWS_ENDPOINT_URL_LAMBDA: given('RELAY_TEST_LAMBDA_MERCHANT') })
 
 let orders = 0
 
-/** An order number that nobody has used; the sandbox's gateway deals with it as its first word says. */
+/** An unused order number; its first word selects the sandbox's scenario. */
 const order = (word = 'RELAY') => `${word}-${Date.now()}-${orders++}`
 
 /** Starts a server whose handler gets the request's whole body. It ends with the process. */
@@ -50,7 +56,7 @@ async function listen (handler, port = 0) {
   })
   server.listen(port, '127.0.0.1')
   await once(server, 'listening')
-  // The process ends with its tests; what only waits for more requests is no reason to stay.
+  // The process ends with its tests, even if connections are still open.
   server.unref()
   server.on('connection', socket => socket.unref())
   return `http://127.0.0.1:${server.address().port}`
@@ -70,35 +76,39 @@ function signed (fields) {
 }
 
 /**
- * WeChat Pay: the sandbox's gateway, and in between what writes down each request and reply of an order.
+ * WeChat Pay: the sandboxes' gateways, and in front of them a proxy that records each request and reply of an order.
  *
- * `replies` has every reply by out_trade_no, as fields; `requests` every request; `says(order, fields)` sets what an
- * order is answered instead of what the sandbox would say.
+ * `replies` has the reply to each closeorder by out_trade_no, as fields; `requests` and `queries` the request of each
+ * closeorder and orderquery; `says(order, fields)` sets the reply to an order's closeorder instead of the sandbox's.
  */
 async function gateway () {
   const replies = {}
   const requests = {}
+  const queries = {}
   const scripted = {}
   await listen(async (request, body, response) => {
-    const asked = fromXml(body.toString())
-    requests[asked.out_trade_no] = asked
+    const fields = fromXml(body.toString())
+    const number = fields.out_trade_no
+    const isQuery = request.url === '/pay/orderquery'
+    ;(isQuery ? queries : requests)[number] = fields
     let xml
-    if (scripted[asked.out_trade_no]) {
-      xml = toXml(scripted[asked.out_trade_no](asked))
+    if (scripted[number] && !isQuery) {
+      xml = toXml(scripted[number](fields))
     } else {
       try {
-        const answer = await fetch(given('RELAY_TEST_SANDBOX') + request.url, { method: request.method, body })
-        xml = await answer.text()
+        const sandbox = given(fields.sub_mch_id ? 'RELAY_TEST_SANDBOX' : 'RELAY_TEST_SANDBOX_MERCHANT')
+        const forwarded = await fetch(sandbox + request.url, { method: request.method, body })
+        xml = await forwarded.text()
       } catch {
         response.destroy()
         return
       }
     }
-    replies[asked.out_trade_no] = fromXml(xml)
+    if (!isQuery) replies[number] = fromXml(xml)
     response.end(xml)
   }, Number(given('RELAY_TEST_GATEWAY_PORT')))
   const says = (outTradeNo, fields) => { scripted[outTradeNo] = fields }
-  return { replies, requests, says }
+  return { replies, requests, queries, says }
 }
 
 /** The fields of a multipart body. */
@@ -112,30 +122,37 @@ function fromMultipart (request, body) {
 }
 
 /**
- * WeChat's cloud, to wx-server-sdk: answers `cloudPay.closeOrder` with the replies of the gateway above, and a
- * database's update. The SDK is led here by its own settings in TCB_CONTEXT_CNFG (2.0.2 looks at the URL only
- * when TCB_SDK_GRAY_0 is set, too); none of its code is replaced.
+ * WeChat's cloud, as wx-server-sdk sees it: `cloudPay.closeOrder` gets the replies of the gateway above, a database's
+ * query those of `documents` that match it, and an update succeeds. The SDK is led here by its own settings in
+ * TCB_CONTEXT_CNFG (2.0.2 looks at the URL only when TCB_SDK_GRAY_0 is set, too); none of its code is replaced.
  */
-async function wechatCloud (replies) {
+async function wechatCloud (replies, documents = []) {
   const seen = []
   const url = await listen((request, body, response) => {
     const isPay = request.headers['content-type'].startsWith('multipart/form-data')
     const asked = isPay ? fromMultipart(request, body) : JSON.parse(body.toString())
     seen.push(asked)
-    const answer = isPay ? replies(JSON.parse(asked.requestData), asked) : { requestId: '1', data: { updated: 1, data: '[]' } }
     response.setHeader('content-type', isPay ? 'application/octet-stream' : 'application/json')
-    response.end(JSON.stringify(answer))
+    response.end(JSON.stringify(isPay ? replies(JSON.parse(asked.requestData), asked) : database(asked)))
   })
+  function database ({ action, query }) {
+    if (action !== 'database.getDocument') return { requestId: '1', data: { updated: 1, data: '[]' } }
+    const wanted = Object.entries(JSON.parse(query))
+    const found = documents.filter(document => wanted.every(([name, value]) => document[name] === value))
+    return { requestId: '1', data: { list: found.map(document => JSON.stringify(document)) } }
+  }
   Object.assign(process.env, {
     TCB_CONTEXT_CNFG: JSON.stringify({ URL: `${url}/admin`, TCB_SDK_GRAY_0: true }),
     TENCENTCLOUD_SECRETID: 'none',
     TENCENTCLOUD_SECRETKEY: 'none',
-    TCB_ENV: 'relay-test'
+    TCB_ENV: 'relay-test',
+    WX_CONTEXT_KEYS: 'WX_OPENID',
+    WX_OPENID: OPENID
   })
   return seen
 }
 
-/** Lambda, answering as it is told: a function of the request number and event that returns status, headers, body. */
+/** Lambda: `answers` gives the status, headers and body of the response to each request, by its number from 1. */
 async function lambda (answers) {
   const calls = []
   const url = await listen((request, body, response) => {
@@ -149,4 +166,6 @@ async function lambda (answers) {
   return { calls, relay: env => relay({ AWS_ENDPOINT_URL_LAMBDA: url, ...env }) }
 }
 
-module.exports = { SUB_MCH_ID, gateway, given, lambda, order, realFunction, relay, signed, wechatCloud }
+module.exports = {
+  OPENID, SUB_MCH_ID, gateway, given, lambda, merchantFunction, order, realFunction, relay, signed, wechatCloud
+}
