@@ -1,0 +1,130 @@
+"""What a release has: the same files for the same program, a template that the AWS CLI alone deploys, a valid SBOM."""
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import sys
+import zipfile
+
+import pytest
+import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from conftest import aws
+from tools import ACCOUNT, ARCHITECTURE, CARGO, REGION, ROOT, event, run, tool
+
+VERSION = "v1.2.3"
+
+
+@pytest.fixture(scope="session")
+def sbom(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sbom") / "sbom.json"
+    run(ROOT / "release/sbom", path)
+    return path
+
+
+def package(program, sbom, to, architecture=ARCHITECTURE, **how):
+    """Makes a release's files, and returns them by their endings."""
+    run(
+        sys.executable, ROOT / "release/package.py", "--version", VERSION, "--architecture", architecture,
+        "--program", program, "--sbom", sbom, "--to", to, **how,
+    )
+    files = {path.name.removeprefix(f"close-order-{VERSION}-{architecture}."): path for path in to.iterdir()}
+    assert files.keys() == {"zip", "yaml", "cdx.json"}
+    return files
+
+
+def test_the_same_program_gives_the_same_files(function, sbom, tmp_path):
+    first = package(function, sbom, tmp_path / "first")
+
+    copy = tmp_path / "copy"
+    shutil.copyfile(function, copy)
+    copy.chmod(0o600)
+    os.utime(copy, (0, 1_000_000_000))
+    elsewhere = CARGO | {"TZ": "Asia/Shanghai", "HOME": str(tmp_path)}
+    second = package(copy, sbom, tmp_path / "second", env=elsewhere, cwd=tmp_path, umask=0o077)
+
+    for ending, path in first.items():
+        assert path.read_bytes() == second[ending].read_bytes(), ending
+
+
+def test_the_zip_is_what_lambda_runs(function, sbom, tmp_path):
+    with zipfile.ZipFile(package(function, sbom, tmp_path)["zip"]) as archive:
+        assert archive.namelist() == sorted(archive.namelist()) == ["LICENSE-APACHE", "LICENSE-MIT", "bootstrap"]
+        assert archive.read("bootstrap") == function.read_bytes()
+        assert {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()} == {
+            "LICENSE-APACHE": 0o100644, "LICENSE-MIT": 0o100644, "bootstrap": 0o100755,
+        }
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's tags, each as an object of its own."""
+
+
+def tagged(loader, tag, node):
+    construct = {"sequence": loader.construct_sequence, "mapping": loader.construct_mapping}
+    return {tag: construct[node.id](node, deep=True) if node.id in construct else node.value}
+
+
+Loader.add_multi_constructor("!", tagged)
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_the_template_differs_in_program_and_architecture_alone(function, sbom, tmp_path, architecture):
+    expected = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), Loader)
+    properties = expected["Resources"]["CloseOrderFunction"]["Properties"]
+    properties["CodeUri"] = f"close-order-{VERSION}-{architecture}.zip"
+    properties["Architectures"] = [architecture]
+    del expected["Parameters"]["Architecture"]
+    interface = expected["Metadata"]["AWS::CloudFormation::Interface"]
+    del interface["ParameterLabels"]["Architecture"]
+    for group in interface["ParameterGroups"]:
+        group["Parameters"] = [name for name in group["Parameters"] if name != "Architecture"]
+
+    files = package(function, sbom, tmp_path, architecture)
+    assert yaml.load(files["yaml"].read_text(encoding="utf-8"), Loader) == expected
+
+
+def test_the_aws_cli_alone_deploys_it(function, sbom, tmp_path, ministack):
+    files = package(function, sbom, tmp_path)
+    bucket, stack, packaged = "releases", "from-a-release", tmp_path / "packaged.yaml"
+    aws("s3", ministack).create_bucket(Bucket=bucket)
+
+    # docs/deploy.md has these two commands.
+    cli = [tool("awscli", "aws"), "cloudformation"]
+    account = {"PATH": os.defpath, "HOME": str(tmp_path), "AWS_ENDPOINT_URL": ministack} | ACCOUNT
+    run(
+        *cli, "package", "--template-file", files["yaml"], "--s3-bucket", bucket, "--s3-prefix", "close-order",
+        "--output-template-file", packaged, env=account,
+    )
+    assert packaged.stat().st_size <= 51_200, "CloudFormation takes no larger template from a file"
+    secret = f"arn:aws:secretsmanager:{REGION}:000000000000:secret:wechat-pay/close-order-AbCdEf"
+    run(
+        *cli, "deploy", "--template-file", packaged, "--stack-name", stack, "--capabilities", "CAPABILITY_IAM",
+        "--parameter-overrides", f"SecretArn={secret}", env=account,
+    )
+
+    (deployed,) = aws("cloudformation", ministack).describe_stacks(StackName=stack)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in deployed["Outputs"]}
+    functions = aws("lambda", ministack)
+    settings = functions.get_function_configuration(FunctionName=outputs["FunctionName"])
+    assert settings["Architectures"] == [ARCHITECTURE]
+    assert base64.b64decode(settings["CodeSha256"]) == hashlib.sha256(files["zip"].read_bytes()).digest()
+    answer = functions.invoke(FunctionName=outputs["FunctionName"], Payload=json.dumps(event("bad-input")))
+    assert json.load(answer["Payload"])["outcome"] == "not_sent"
+
+
+def test_the_sbom_is_valid_and_names_every_crate_of_the_program(sbom):
+    text = sbom.read_text(encoding="utf-8")
+    assert not JsonStrictValidator(SchemaVersion.V1_5).validate_str(text)
+    assert str(ROOT) not in text
+
+    described = json.loads(text)
+    assert described["metadata"]["component"]["name"] == "close-order"
+    named = {(component["name"], component["version"]) for component in described["components"]}
+    tree = run("cargo", "tree", "--locked", "--package", "close-order", "--edges", "normal,build", "--prefix", "none")
+    linked = {(name, version.removeprefix("v")) for name, version, *_ in map(str.split, tree.splitlines()[1:])}
+    assert linked <= named and len(linked) > 50
