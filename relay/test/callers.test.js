@@ -99,6 +99,13 @@ for (const [name, text] of readmes) {
   })
 }
 
+test('both READMEs have the same code, comments aside', () => {
+  const code = text => [...text.matchAll(/^ *```\w+\n(.*?)^ *```$/gms)].map(([block]) => block.replace(/ *(\/\/|#) .*$/gm, ''))
+  const [english, chinese] = readmes.map(([, text]) => code(text))
+  assert.ok(english.length >= 5)
+  assert.deepStrictEqual(chinese, english)
+})
+
 test('the rest of wx-server-sdk is wx-server-sdk', () => {
   const sdk = require('wx-server-sdk')
   const cloud = realFunction()
