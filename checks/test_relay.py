@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 
-from conftest import aws, serving
+from conftest import serving
 from tools import ACCOUNT, ROOT, free_port, run, running, tool
 
 RELAY = ROOT / "relay"
@@ -66,8 +66,8 @@ def test_the_commands_of_the_access_key_run(ministack, tmp_path):
     (policy,) = re.findall(r"^```json\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
     (tmp_path / "policy.json").write_text(policy, encoding="utf-8")
     create, rotate = re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    iam = aws("iam", ministack)
-    account = ACCOUNT | {"AWS_ENDPOINT_URL": ministack, "PATH": f"{tool('awscli').parent}:{os.defpath}", "HOME": str(tmp_path)}
+    iam = ministack.iam
+    account = ACCOUNT | {"AWS_ENDPOINT_URL": ministack.endpoint, "PATH": f"{tool('awscli').parent}:{os.defpath}", "HOME": str(tmp_path)}
 
     def keys():
         return [key["AccessKeyId"] for key in iam.list_access_keys(UserName="close-order-relay")["AccessKeyMetadata"]]

@@ -13,7 +13,6 @@ import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from conftest import aws
 from tools import ACCOUNT, ARCHITECTURE, CARGO, REGION, ROOT, event, run, tool
 
 VERSION = "v1.2.3"
@@ -91,11 +90,11 @@ def test_the_template_differs_in_program_and_architecture_alone(function, sbom, 
 def test_the_aws_cli_alone_deploys_it(function, sbom, tmp_path, ministack):
     files = package(function, sbom, tmp_path)
     bucket, stack, packaged = "releases", "from-a-release", tmp_path / "packaged.yaml"
-    aws("s3", ministack).create_bucket(Bucket=bucket)
+    ministack.s3.create_bucket(Bucket=bucket)
 
     # docs/deploy.md has these two commands.
     cli = [tool("awscli", "aws"), "cloudformation"]
-    account = {"PATH": os.defpath, "HOME": str(tmp_path), "AWS_ENDPOINT_URL": ministack} | ACCOUNT
+    account = {"PATH": os.defpath, "HOME": str(tmp_path), "AWS_ENDPOINT_URL": ministack.endpoint} | ACCOUNT
     run(
         *cli, "package", "--template-file", files["yaml"], "--s3-bucket", bucket, "--s3-prefix", "close-order",
         "--output-template-file", packaged, env=account,
@@ -107,9 +106,9 @@ def test_the_aws_cli_alone_deploys_it(function, sbom, tmp_path, ministack):
         "--parameter-overrides", f"SecretArn={secret}", env=account,
     )
 
-    (deployed,) = aws("cloudformation", ministack).describe_stacks(StackName=stack)["Stacks"]
+    (deployed,) = ministack.cloudformation.describe_stacks(StackName=stack)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in deployed["Outputs"]}
-    functions = aws("lambda", ministack)
+    functions = ministack.lambda_
     settings = functions.get_function_configuration(FunctionName=outputs["FunctionName"])
     assert settings["Architectures"] == [ARCHITECTURE]
     assert base64.b64decode(settings["CodeSha256"]) == hashlib.sha256(files["zip"].read_bytes()).digest()

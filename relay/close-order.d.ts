@@ -77,8 +77,11 @@ export interface Result {
 
 /** What `closeOrder` rejects with: there is no reply of WeChat Pay to return. */
 export interface CloseOrderError extends Error {
-  /** `not_sent`: nothing was sent to WeChat Pay. `unknown`: the order may be closed; call again. */
-  outcome: 'not_sent' | 'unknown'
+  /**
+   * `not_sent`: nothing was sent to WeChat Pay. `open`: a query showed that the order is still open. `unknown`: it may be
+   * closed.
+   */
+  outcome: 'not_sent' | 'open' | 'unknown'
   /** One of wx-server-sdk's numbers, never 0. */
   errCode: -501001 | -501002 | -501003 | -501007 | -501009 | -601001
   errMsg: string

@@ -38,6 +38,9 @@ const FAULTS = {
   InternalError: WECHAT_SYSTEM_ERROR
 }
 
+/** What became of the order, by the words of a fault's `errorMessage`. */
+const OUTCOMES = { not_sent: 'nothing was sent', open: 'the order is still open' }
+
 const MAYBE_CLOSED = 'the order may be closed, call again'
 
 /**
@@ -128,7 +131,7 @@ function parsed (payload) {
 /** A function error: one of close-order's own faults, or the end of its process. */
 function functionFailure ({ errorType, errorMessage }) {
   if (Object.hasOwn(FAULTS, errorType)) {
-    const outcome = /nothing was sent/.test(errorMessage) ? 'not_sent' : 'unknown'
+    const [outcome] = Object.entries(OUTCOMES).find(([, words]) => String(errorMessage).includes(words)) || ['unknown']
     return failure(FAULTS[errorType], outcome, `${errorType}: ${errorMessage}`)
   }
   const timedOut = errorType === 'Sandbox.Timedout' || /Task timed out/.test(errorMessage)

@@ -39,7 +39,11 @@ test('each fault of the function has its number, and says whether something was 
     ['DeadlineExceeded', -501002],
     ['InternalError', -601001]
   ]) {
-    for (const [errorMessage, outcome] of [['why; call again', 'unknown'], ['why; nothing was sent', 'not_sent']]) {
+    for (const [errorMessage, outcome] of [
+      ['why; the order may be closed, call again', 'unknown'],
+      ['why; nothing was sent, call again', 'not_sent'],
+      ['why; a query shows that the order is still open, call again', 'open']
+    ]) {
       const error = await rejection(() => functionError({ errorType, errorMessage }))
       assert.deepStrictEqual([error.errCode, error.outcome], [errCode, outcome])
       assert.match(error.errMsg, new RegExp(`${errorType}: ${errorMessage}$`))
