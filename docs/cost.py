@@ -20,22 +20,22 @@ TEXT = {
     "en": {
         "fixed": "| each month, whatever it does | how many | USD each | USD |",
         "secret_month": "the secret",
-        "secret_read": "reading the secret: 5 environments that are busy all month",
+        "secret_read": "reading the secret: {environments_busy_all_month} environments that are busy all month",
         "sqs_request": "Lambda looking into an empty queue",
         "alarm_month": "metrics that alarms watch",
         "metric_month": "metrics made of the log, if all of them occur",
         "dashboard_month": "the dashboard",
         "sum": "together",
-        "free": "less each account's free tier (10 metrics, 10 alarms, 3 dashboards, 1,000,000 SQS requests)",
+        "free": "less each account's free tier ({metric_month} metrics, {alarm_month} alarms, {dashboard_month} dashboards, {sqs_request:,} SQS requests)",
         "kms_key_month": "on top: a KMS key of your own for the secret",
         "million": "| USD for a million orders | queue, one by one | queue, batches of 10 | HTTP, no query |",
         "sqs": "SQS: send, receive, delete",
         "lambda_request": "Lambda: requests",
-        "lambda_time": "Lambda: 0.3 s with 256 MB, arm64",
+        "lambda_time": "Lambda: {seconds_an_invocation} s with {memory_gb} GB, arm64",
         "eventbridge_event": "EventBridge: the outcome event",
         "http_api_request": "API Gateway",
         "log_gb": "log",
-        "xray_trace": "X-Ray: 5 % of the invocations",
+        "xray_trace": "X-Ray: {traced_share:.0%} of the invocations",
         "schedule": "on top: a schedule for each order",
         "api_destination": "on top: an API destination for each event",
         "prices": "| price | USD | per | AWS's page | as of |",
@@ -43,22 +43,22 @@ TEXT = {
     "zh": {
         "fixed": "| 每月固定费用 | 数量 | 单价(USD) | USD |",
         "secret_month": "密钥(Secret)",
-        "secret_read": "读取密钥:5 个执行环境整月繁忙",
+        "secret_read": "读取密钥:{environments_busy_all_month} 个执行环境整月繁忙",
         "sqs_request": "Lambda 轮询空队列",
         "alarm_month": "告警所监视的指标",
         "metric_month": "由日志生成的指标(全部出现时)",
         "dashboard_month": "监控面板",
         "sum": "合计",
-        "free": "减去每个账号的免费额度(10 个指标、10 个告警、3 个面板、100 万次 SQS 请求)",
+        "free": "减去每个账号的免费额度({metric_month} 个指标、{alarm_month} 个告警、{dashboard_month} 个面板、{sqs_request:,} 次 SQS 请求)",
         "kms_key_month": "另加:自己的 KMS 密钥",
         "million": "| 每 100 万笔订单(USD) | 队列,逐笔 | 队列,每批 10 笔 | HTTP,不查单 |",
         "sqs": "SQS:发送、接收、删除",
         "lambda_request": "Lambda:请求次数",
-        "lambda_time": "Lambda:0.3 秒,256 MB,arm64",
+        "lambda_time": "Lambda:{seconds_an_invocation} 秒,{memory_gb} GB,arm64",
         "eventbridge_event": "EventBridge:关单结果事件",
         "http_api_request": "API Gateway",
         "log_gb": "日志",
-        "xray_trace": "X-Ray:5% 的调用",
+        "xray_trace": "X-Ray:{traced_share:.0%} 的调用",
         "schedule": "另加:每笔订单一个定时计划",
         "api_destination": "另加:每个事件一次 API 目标调用",
         "prices": "| 价格项 | USD | 每 | AWS 页面 | 日期 |",
@@ -66,20 +66,22 @@ TEXT = {
 }
 
 
-def resources(template):
-    """How many metrics the template's alarms watch, and how many its filters make of the log."""
+def resources(template, values):
+    """How many metrics the template's alarms watch, and how many its filters make of the log, if a dimension has that many
+    values."""
     blocks = re.split(r"^  (?=\w+:$)", template, flags=re.MULTILINE)
     alarms = [block for block in blocks if "Type: AWS::CloudWatch::Alarm\n" in block]
     filters = [block for block in blocks if "Type: AWS::Logs::MetricFilter\n" in block]
     assert alarms and filters, "template.yaml has no alarm or no metric filter"
-    return sum(max(1, block.count("MetricStat:")) for block in alarms), sum(block.count("MetricName:") for block in filters)
+    return sum(max(1, block.count("MetricStat:")) for block in alarms), sum(values if "Dimensions:" in block else 1 for block in filters)
 
 
 def tables(language):
     data = json.loads((DOCS / "prices.json").read_text(encoding="utf-8"))
-    assume, free, text = data["assumptions"], data["free_each_month"], TEXT[language]
+    assume, free = data["assumptions"], data["free_each_month"]
+    text = {name: label.format(**assume, **free) for name, label in TEXT[language].items()}
     usd = {name: price["usd"] / price["per"] for name, price in data["prices"].items()}
-    alarms, metrics = resources((DOCS.parent / "template.yaml").read_text(encoding="utf-8"))
+    alarms, metrics = resources((DOCS.parent / "template.yaml").read_text(encoding="utf-8"), assume["values_of_a_dimension"])
 
     hours = assume["hours_a_month"]
     fixed = {
