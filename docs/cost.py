@@ -26,7 +26,8 @@ TEXT = {
         "metric_month": "metrics made of the log, if all of them occur",
         "dashboard_month": "the dashboard",
         "sum": "together",
-        "free": "less each account's free tier ({metric_month} metrics, {alarm_month} alarms, {dashboard_month} dashboards, {sqs_request:,} SQS requests)",
+        "free": "less each account's free tier ({metric_month} metrics, {alarm_month} alarms, {dashboard_month} dashboards, "
+        "{sqs_request:,} SQS requests)",
         "kms_key_month": "on top: a KMS key of your own for the secret",
         "million": "| USD for a million orders | queue, one by one | queue, batches of 10 | HTTP, no query |",
         "sqs": "SQS: send, receive, delete",
@@ -49,7 +50,8 @@ TEXT = {
         "metric_month": "由日志生成的指标(全部出现时)",
         "dashboard_month": "监控面板",
         "sum": "合计",
-        "free": "减去每个账号的免费额度({metric_month} 个指标、{alarm_month} 个告警、{dashboard_month} 个面板、{sqs_request:,} 次 SQS 请求)",
+        "free": "减去每个账号的免费额度({metric_month} 个指标、{alarm_month} 个告警、{dashboard_month} 个面板、"
+        "{sqs_request:,} 次 SQS 请求)",
         "kms_key_month": "另加:自己的 KMS 密钥",
         "million": "| 每 100 万笔订单(USD) | 队列,逐笔 | 队列,每批 10 笔 | HTTP,不查单 |",
         "sqs": "SQS:发送、接收、删除",
@@ -71,9 +73,14 @@ def resources(template, values):
     values."""
     blocks = re.split(r"^  (?=\w+:$)", template, flags=re.MULTILINE)
     alarms = [block for block in blocks if "Type: AWS::CloudWatch::Alarm\n" in block]
-    filters = [block for block in blocks if "Type: AWS::Logs::MetricFilter\n" in block]
-    assert alarms and filters, "template.yaml has no alarm or no metric filter"
-    return sum(max(1, block.count("MetricStat:")) for block in alarms), sum(values if "Dimensions:" in block else 1 for block in filters)
+    # Several filters can make one metric.
+    metrics = {
+        name: values if "Dimensions:" in block else 1
+        for block in blocks if "Type: AWS::Logs::MetricFilter\n" in block
+        for name in re.findall(r"MetricName: (\w+)", block)
+    }
+    assert alarms and metrics, "template.yaml has no alarm or no metric filter"
+    return sum(max(1, block.count("MetricStat:")) for block in alarms), sum(metrics.values())
 
 
 def tables(language):
