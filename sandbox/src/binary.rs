@@ -1,4 +1,4 @@
-//! The real binary, built if need be, and the least that a function can be.
+//! The real binary and the benchmark's baseline, built if need be.
 
 use std::{
     env,
@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-/// Builds `close-order` in the profile of this very program and says where it lies. Cargo's progress goes to standard
+/// Builds `close-order` in the profile of this program and returns its path. Cargo's progress goes to standard
 /// error.
 ///
 /// # Errors
@@ -18,12 +18,12 @@ pub fn build() -> anyhow::Result<PathBuf> {
     build_one("close-order", "close-order")
 }
 
-/// Builds the floor of the benchmark in the same way: an echo, in the sandbox's own package.
+/// Builds the baseline of the benchmark in the same way: an echo, in the sandbox's own package.
 ///
 /// # Errors
 /// When cargo can't be run or the build fails.
-pub fn build_floor() -> anyhow::Result<PathBuf> {
-    build_one("sandbox", "floor")
+pub fn build_baseline() -> anyhow::Result<PathBuf> {
+    build_one("sandbox", "baseline")
 }
 
 fn build_one(package: &str, name: &str) -> anyhow::Result<PathBuf> {
@@ -32,7 +32,7 @@ fn build_one(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo);
     command.current_dir(workspace).args(["build", "--package", package, "--bin", name]);
     command.args(["--message-format", "json-render-diagnostics"]);
-    // What cargo told this program about its own package is news to build scripts: they would build all anew.
+    // Cargo's variables about this program's own package would make build scripts, and so everything, run again.
     for (name, _) in env::vars_os() {
         let is_of_the_package = name.to_str().is_some_and(|name| {
             ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
@@ -51,5 +51,5 @@ fn build_one(package: &str, name: &str) -> anyhow::Result<PathBuf> {
         let target = message.get("target")?.get("name")?.as_str()?;
         (target == name).then(|| message.get("executable")?.as_str().map(PathBuf::from))?
     });
-    program.with_context(|| format!("cargo did not say where {name} lies"))
+    program.with_context(|| format!("cargo did not report the path of {name}"))
 }

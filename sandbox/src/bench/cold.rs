@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Measured, Program, figures::mebibytes, world::World};
+use super::{Measured, Program, figures::mebibytes, test_bed::TestBed};
 use crate::mock::function::{Function, FunctionBuilder};
 
 /// Starts that don't count, of each program: they bring its file into memory.
@@ -25,10 +25,10 @@ impl Start {
     }
 }
 
-pub(super) async fn measure(world: &World, measured: &mut [Measured], starts: usize) -> anyhow::Result<()> {
+pub(super) async fn measure(bed: &TestBed, measured: &mut [Measured], starts: usize) -> anyhow::Result<()> {
     for turn in 0..WARM_UP + starts {
         for Measured { program, figures } in &mut *measured {
-            let (function, start) = start(world, program, world.function(program)).await?;
+            let (function, start) = start(bed, program, bed.function(program)).await?;
             function.stop().await;
             if turn >= WARM_UP {
                 figures.first_next_ms.push_time(start.first_next);
@@ -44,11 +44,11 @@ pub(super) async fn measure(world: &World, measured: &mut [Measured], starts: us
 
 /// Starts a program and has it answer its first event.
 pub(super) async fn start(
-    world: &World,
+    bed: &TestBed,
     program: &Program,
     function: FunctionBuilder,
 ) -> anyhow::Result<(Function, Start)> {
-    let mut function = world.spawn(function).await?;
+    let mut function = bed.spawn(function).await?;
     let look = |function: &Function| {
         let (cpu, peak_rss_kib) = (function.cpu_time()?, function.memory_kib("VmHWM")?);
         let moments = function.moments();
@@ -60,6 +60,6 @@ pub(super) async fn start(
             peak_rss_kib,
         })
     };
-    let start = world.invoke(program, &mut function, world.one_order(), look).await?;
+    let start = bed.invoke(program, &mut function, bed.one_order(false), look).await?;
     Ok((function, start))
 }

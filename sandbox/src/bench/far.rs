@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Measured, cold, milliseconds, program::Kind, world::World};
+use super::{Measured, cold, milliseconds, program::Kind, test_bed::TestBed};
 
 /// Round trips from the function.
 #[derive(Clone, Copy, Debug)]
@@ -31,22 +31,22 @@ impl fmt::Display for Distance {
     }
 }
 
-/// The floor has nothing to go to.
+/// The baseline calls nobody.
 pub(super) async fn measure(
-    world: &World,
+    bed: &TestBed,
     measured: &mut [Measured],
     starts: usize,
     distance: Distance,
 ) -> anyhow::Result<()> {
-    let endpoint = world.gateway().endpoints().first().map(crate::mock::gateway::Endpoint::address);
+    let endpoint = bed.gateway().endpoints().first().map(crate::mock::gateway::Endpoint::address);
     let gateway = endpoint.map(|address| stretch(address, distance.gateway)).transpose()?;
     let gateway = gateway.map(|address| format!("https://{address}")).unwrap_or_default();
-    let secrets = format!("https://{}", stretch(world.sandbox.secrets.address(), distance.secrets)?);
+    let secrets = format!("https://{}", stretch(bed.sandbox.secrets.address(), distance.secrets)?);
     for _ in 0..starts {
-        for Measured { program, figures } in measured.iter_mut().filter(|it| it.program.kind != Kind::Floor) {
-            let function = world.function(program).env("WECHAT_PAY_ENDPOINTS", &gateway);
+        for Measured { program, figures } in measured.iter_mut().filter(|it| it.program.kind != Kind::Baseline) {
+            let function = bed.function(program).env("WECHAT_PAY_ENDPOINTS", &gateway);
             let function = function.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets);
-            let (function, start) = cold::start(world, program, function).await?;
+            let (function, start) = cold::start(bed, program, function).await?;
             function.stop().await;
             figures.far_first_answer_ms.push_time(start.first_answer());
         }

@@ -38,9 +38,11 @@ pub struct Figures {
     pub rss_mib_after_100: Option<f64>,
     /// Resident memory after 10,000 invocations, in MiB.
     pub rss_mib_after_10000: Option<f64>,
-    /// The program's file, in MiB.
-    pub binary_mib: Option<f64>,
-    /// The zip of the program's file, in MiB.
+    /// Warm: from event to answer with `confirm`, less the gateway's own time, in milliseconds.
+    pub overhead_with_query_ms: Samples,
+    /// What is uploaded, unzipped, in MiB.
+    pub unzipped_mib: Option<f64>,
+    /// What is uploaded, in MiB.
     pub zip_mib: Option<f64>,
     /// Cold, at a distance: from just before the process begins until its first answer has come, in milliseconds.
     pub far_first_answer_ms: Samples,
@@ -50,6 +52,10 @@ pub struct Figures {
     pub sqs_first_batch_ms: Samples,
     /// SQS, with the gateway thinking: further batches of ten, in milliseconds.
     pub sqs_batch_ms: Samples,
+    /// SQS, with the gateway thinking: batches of ten with queries, in milliseconds.
+    pub sqs_query_batch_ms: Samples,
+    /// SQS, with the gateway thinking: batches of ten with queries and outcome events, in milliseconds.
+    pub sqs_event_batch_ms: Samples,
 }
 
 /// Measurements of one figure, in the order in which they were taken.
@@ -78,6 +84,13 @@ impl Samples {
     #[must_use]
     pub fn median(&self) -> Option<f64> {
         self.percentile(50)
+    }
+
+    /// How many a second could be done one after the other, if each sample does `each`.
+    #[must_use]
+    pub fn per_second(&self, each: u16) -> Option<f64> {
+        let count = u32::try_from(self.0.len()).ok().filter(|&count| count > 0)?;
+        Some(f64::from(each) * f64::from(count) / self.0.iter().sum::<f64>() * 1e3)
     }
 
     /// The sample that so many percent of all don't exceed: a sample that was taken, never one between two.
@@ -111,5 +124,11 @@ mod tests {
         }
         assert_eq!(Samples(vec![3.0, 1.0, 2.0]).median(), Some(2.0));
         assert_eq!(Samples::default().median(), None);
+    }
+
+    #[test]
+    fn batches_of_ten_that_take_100_ms_are_100_orders_a_second() {
+        assert_eq!(Samples(vec![80.0, 120.0]).per_second(10), Some(100.0));
+        assert_eq!(Samples::default().per_second(10), None);
     }
 }

@@ -1,9 +1,9 @@
 //! Processors of their own: one for the program that is measured, one for everything around it.
 //!
 //! A Lambda function of up to 1,769 MB has no more than one
-//! (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>), and neither shares it with WeChat Pay nor
-//! finds its caches full of WeChat Pay's work. Left to the system, a program is now beside its stand-ins and now apart from
-//! them, and its figures are now these and now those.
+//! (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>), and it shares neither that one
+//! nor its caches with WeChat Pay. Left to the system, a program runs now beside the mocks and now apart from them, and its
+//! figures vary with it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The floor of the benchmark: the least that a function on `lambda_runtime` can be. It answers every event with the
+//! The baseline of the benchmark: the least that a function on `lambda_runtime` can be. It answers every event with the
 //! event itself.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};

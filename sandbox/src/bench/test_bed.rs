@@ -1,0 +1,228 @@
+//! What is around a program while it is measured: the mocks over TLS, orders to close, and a check of what became of them.
+
+use std::{
+    io::Write,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::{
+    processor::Processors,
+    program::{Kind, Program},
+};
+use crate::{
+    Sandbox,
+    mock::event_bus,
+    mock::function::{Function, FunctionBuilder, Invocation},
+    mock::gateway::{Endpoint, Gateway, TradeState},
+    mock::runtime::Deadline,
+    mock::tls::Authority,
+};
+
+/// The variables that name a file of roots: the function's own, Node.js's, and those of AWS's and Python's libraries.
+const ROOTS: [&str; 4] = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"];
+
+/// How long an invocation may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+pub(super) struct TestBed {
+    pub(super) sandbox: Sandbox,
+    processors: Processors,
+    /// The certificate that the programs trust; the file is deleted when this is dropped.
+    authority: NamedTempFile,
+    orders: AtomicU64,
+}
+
+/// An event, the orders in it, and what is to become of each.
+pub(super) struct Event {
+    text: String,
+    orders: Vec<String>,
+    /// Whether a query follows each close.
+    is_queried: bool,
+    /// Whether each outcome is published.
+    is_published: bool,
+}
+
+impl TestBed {
+    pub(super) async fn start(processors: Processors) -> anyhow::Result<Self> {
+        let authority = Authority::new()?;
+        let sandbox = Sandbox::start_over_tls(&authority).await?;
+        let mut file = NamedTempFile::with_suffix(".pem")?;
+        file.write_all(authority.pem().as_bytes())?;
+        Ok(Self { sandbox, processors, authority: file, orders: AtomicU64::new(0) })
+    }
+
+    pub(super) fn gateway(&self) -> &Gateway {
+        &self.sandbox.gateway
+    }
+
+    /// The gateway's own share of the last exchange with it.
+    pub(super) fn gateway_time(&self) -> Duration {
+        self.gateway().endpoints().first().map(Endpoint::turnaround).unwrap_or_default()
+    }
+
+    /// How many connections were made to the gateway so far.
+    pub(super) fn gateway_connections(&self) -> usize {
+        self.gateway().endpoints().iter().map(Endpoint::connections).sum()
+    }
+
+    /// The program, ready to be started.
+    pub(super) fn function(&self, program: &Program) -> FunctionBuilder {
+        let authority = self.authority.path().to_string_lossy();
+        program.function(|path| {
+            let function = self.sandbox.function(path).timeout(TIMEOUT);
+            ROOTS.into_iter().fold(function, |function, name| function.env(name, &authority))
+        })
+    }
+
+    /// The program as a function with outcome events, ready to be started.
+    pub(super) fn function_with_events(&self, program: &Program) -> FunctionBuilder {
+        let environment = self.sandbox.events_environment();
+        environment.into_iter().fold(self.function(program), |function, (name, value)| function.env(name, &value))
+    }
+
+    /// Starts a function where functions run.
+    ///
+    /// # Errors
+    /// When it can't be run.
+    pub(super) async fn spawn(&self, function: FunctionBuilder) -> anyhow::Result<Function> {
+        let _there = self.processors.visit()?;
+        function.spawn().await
+    }
+
+    /// A direct call with a new order, as `events/close-order.json` is one; with `confirm`, if it is to be queried.
+    pub(super) fn one_order(&self, is_queried: bool) -> Event {
+        let order = self.new_order();
+        let mut body = order_json(&order);
+        if let (true, Value::Object(fields)) = (is_queried, &mut body) {
+            fields.insert("confirm".to_owned(), json!(true));
+        }
+        Event { text: body.to_string(), orders: vec![order], is_queried, is_published: false }
+    }
+
+    /// An SQS batch of new orders, as `events/sqs.json` is one.
+    pub(super) fn batch(&self, size: usize, is_queried: bool) -> Event {
+        let orders: Vec<String> = std::iter::repeat_with(|| self.new_order()).take(size).collect();
+        let records = orders.iter().map(|order| {
+            let mut body = order_json(order);
+            if let (false, Value::Object(fields)) = (is_queried, &mut body) {
+                fields.insert("confirm".to_owned(), json!(false));
+            }
+            json!({
+                "messageId": order,
+                "receiptHandle": "MessageReceiptHandle",
+                "body": body.to_string(),
+                "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1523232000000"},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:orders",
+                "awsRegion": "eu-central-1",
+            })
+        });
+        let text = json!({"Records": records.collect::<Vec<_>>()}).to_string();
+        Event { text, orders, is_queried, is_published: false }
+    }
+
+    /// An SQS batch of new orders for a function with outcome events.
+    pub(super) fn published_batch(&self, size: usize) -> Event {
+        Event { is_published: true, ..self.batch(size, true) }
+    }
+
+    fn new_order(&self) -> String {
+        let order = format!("{:028}", self.orders.fetch_add(1, Ordering::Relaxed));
+        self.gateway().put_order(&order, TradeState::NotPay);
+        order
+    }
+
+    /// Hands an event to a function and checks that the answer is the right one; what the function did meanwhile is for
+    /// `look` to find out, before anything else happens.
+    ///
+    /// # Errors
+    /// When the answer is not the right one.
+    pub(super) async fn invoke<T>(
+        &self,
+        program: &Program,
+        function: &mut Function,
+        event: Event,
+        look: impl FnOnce(&Function) -> Option<T>,
+    ) -> anyhow::Result<T> {
+        let invocation = function.invoke_text(event.text.clone(), Deadline::After(TIMEOUT)).await;
+        let seen = look(function);
+        let is_right = match program.kind {
+            Kind::Baseline => invocation.text() == event.text,
+            Kind::CloseOrder | Kind::Other => self.is_closed(&event, &invocation),
+        };
+        ensure!(
+            is_right,
+            "{} did not close the order as expected: {:?}; it logged: {}",
+            program.name,
+            invocation.outcome,
+            function.logs()
+        );
+        self.forget_exchanges();
+        seen.with_context(|| format!("{} is gone", program.name))
+    }
+
+    /// Whether the program takes an event of this kind; close-order must.
+    ///
+    /// # Errors
+    /// When close-order does not.
+    pub(super) async fn takes(&self, program: &Program, function: &mut Function, event: Event) -> anyhow::Result<bool> {
+        match program.kind {
+            Kind::Baseline => Ok(false),
+            Kind::CloseOrder => self.invoke(program, function, event, |_| Some(true)).await,
+            Kind::Other => {
+                let invocation = function.invoke_text(event.text.clone(), Deadline::After(TIMEOUT)).await;
+                let takes = self.is_closed(&event, &invocation);
+                self.forget_exchanges();
+                Ok(takes)
+            }
+        }
+    }
+
+    fn forget_exchanges(&self) {
+        self.gateway().clear_received();
+        self.sandbox.events.clear();
+    }
+
+    /// Whether all orders are closed and the answer says so, each cost its one exchange, or with a query its two, and has
+    /// its event if there are events.
+    fn is_closed(&self, event: &Event, invocation: &Invocation) -> bool {
+        let received = self.gateway().received();
+        let exchanges = |order: &String| {
+            let of_the_order = received.iter().filter(|it| it.fields.get("out_trade_no") == Some(order));
+            of_the_order.map(|it| it.path.as_str()).collect::<Vec<_>>()
+        };
+        let expected: &[&str] =
+            if event.is_queried { &["/pay/closeorder", "/pay/orderquery"] } else { &["/pay/closeorder"] };
+        let mut published: Vec<String> = self.sandbox.events.events().iter().map(published_order).collect();
+        published.sort_unstable();
+        says_closed(invocation)
+            && published == if event.is_published { event.orders.as_slice() } else { &[] }
+            && event
+                .orders
+                .iter()
+                .all(|order| self.gateway().order(order) == Some(TradeState::Closed) && exchanges(order) == expected)
+    }
+}
+
+fn order_json(out_trade_no: &str) -> Value {
+    json!({"sub_mch_id": "1900000109", "out_trade_no": out_trade_no, "nonce_str": "5K8264ILTKCH16CQ2502SI8ZNMTM67VS"})
+}
+
+fn published_order(event: &event_bus::Event) -> String {
+    event.detail.get("out_trade_no").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Whether this is what a direct call or SQS gets when all orders are closed.
+fn says_closed(invocation: &Invocation) -> bool {
+    let answer = invocation.json();
+    match answer.get("batchItemFailures") {
+        Some(failures) => failures.as_array().is_some_and(Vec::is_empty),
+        None => ["returnCode", "resultCode"].iter().all(|name| answer.get(name).is_some_and(|code| code == "SUCCESS")),
+    }
+}
