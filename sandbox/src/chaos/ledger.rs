@@ -1,192 +1,166 @@
-//! What the function said, held against what the gateway knows.
+//! What the function said, compared with what the gateway knows.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    time::{Duration, Instant},
+use std::{fmt, time::Duration};
+
+use super::{
+    history::History,
+    rules::{EVENT_RULES, STATEMENT_RULES},
 };
-
-use super::plan::Plan;
-use crate::{
-    mock::function::{Invocation, Outcome},
-    mock::gateway::{Gateway, TradeState},
-    mock::signed_xml::read_xml,
+use crate::mock::{
+    event_bus,
+    function::{Invocation, Outcome},
 };
 
 /// How much a warm function may grow, in kibibytes.
 const MAX_GROWTH_KIB: u64 = 2048;
 
-/// How often one order may be sent in one invocation.
-const MAX_TRIES: usize = 3;
-
-/// What the function said of an order in one invocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
-    /// It is closed.
-    Closed,
-    /// It is paid.
-    Paid,
-    /// The message is done: the order is closed, or can't be.
-    Done,
-    /// Nobody knows, or not now: call again.
-    Unknown,
+/// The rules of a run, how often each was checked, and what broke it. It is consistent if nothing did.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    statements: Vec<Rule>,
+    events: Vec<Rule>,
+    lines: Rule,
+    secrecy: Rule,
+    queue: Rule,
+    deadlines: Rule,
+    memory: Rule,
+    totals: Totals,
 }
 
-/// One line of the books.
+/// What must hold.
 #[derive(Clone, Debug)]
-pub struct Account {
-    /// What must hold.
-    pub rule: &'static str,
-    /// How often it was put to the test.
+pub struct Rule {
+    /// The rule.
+    pub text: &'static str,
+    /// How often it was checked.
     pub checked: usize,
     /// What broke it; empty when it holds.
     pub broken: Vec<String>,
 }
 
-/// What was said and done in a run.
-#[derive(Clone, Debug)]
-pub struct Books {
-    said: Vec<Vec<Word>>,
-    settled: usize,
+#[derive(Clone, Debug, Default)]
+struct Totals {
+    orders: usize,
     invocations: usize,
-    late: Vec<String>,
-    narrowest: Duration,
-    growth: Vec<u64>,
-    start: Instant,
-    pub(super) weather: usize,
-    pub(super) acknowledged: usize,
-    pub(super) dead_lettered: usize,
-    accounts: Vec<Account>,
+    incidents: usize,
+    acknowledged: usize,
+    dead_lettered: usize,
+    published: usize,
+    narrowest: Option<Duration>,
+    most_growth_kib: u64,
     took: Duration,
 }
 
-impl Books {
-    pub(super) fn new(orders: usize) -> Self {
+impl Default for Ledger {
+    fn default() -> Self {
         Self {
-            said: vec![Vec::new(); orders],
-            settled: 0,
-            invocations: 0,
-            late: Vec::new(),
-            narrowest: Duration::MAX,
-            growth: Vec::new(),
-            start: Instant::now(),
-            weather: 0,
-            acknowledged: 0,
-            dead_lettered: 0,
-            accounts: Vec::new(),
-            took: Duration::ZERO,
+            statements: STATEMENT_RULES.iter().map(|rule| Rule::new(rule.text)).collect(),
+            events: EVENT_RULES.iter().map(|rule| Rule::new(rule.text)).collect(),
+            lines: Rule::new("every order of every invocation has one log line, with an outcome"),
+            secrecy: Rule::new("no log has a key, a credential, a signature or a payer's id"),
+            queue: Rule::new("every message was acknowledged or is in the dead-letter queue"),
+            deadlines: Rule::new("every invocation was answered before its deadline"),
+            memory: Rule::new("no warm function grew by more than 2 MiB"),
+            totals: Totals::default(),
         }
-    }
-
-    pub(super) fn invoked(&mut self, invocation: &Invocation, deadline: Duration) {
-        self.invocations += 1;
-        if matches!(invocation.outcome, Outcome::Answered(_)) && invocation.took < deadline {
-            self.narrowest = self.narrowest.min(deadline.saturating_sub(invocation.took));
-        } else {
-            self.late.push(format!("{:?} after {:?} of {deadline:?}", invocation.outcome, invocation.took));
-        }
-    }
-
-    pub(super) fn said(&mut self, place: usize, word: Word) {
-        if let Some(said) = self.said.get_mut(place) {
-            said.push(word);
-        }
-    }
-
-    pub(super) fn settled(&mut self, orders: usize) {
-        self.settled += orders;
-    }
-
-    pub(super) fn progress(&self) -> (usize, usize) {
-        (self.settled, self.said.len())
-    }
-
-    pub(super) fn memory(&mut self, early_kib: u64, late_kib: u64) {
-        self.growth.push(late_kib.saturating_sub(early_kib));
-    }
-
-    /// The lines of the books.
-    #[must_use]
-    pub fn accounts(&self) -> &[Account] {
-        &self.accounts
-    }
-
-    /// Whether every line holds.
-    #[must_use]
-    pub fn balance(&self) -> bool {
-        self.accounts.iter().all(|account| account.broken.is_empty())
-    }
-
-    /// Draws the lines.
-    pub(super) fn close(&mut self, plan: &Plan, gateway: &Gateway) {
-        self.took = self.start.elapsed();
-        let received = gateway.received();
-        let mut sent: HashMap<&str, usize> = HashMap::new();
-        let mut forged = 0;
-        for received in &received {
-            if let Some(out_trade_no) = received.fields.get("out_trade_no") {
-                *sent.entry(out_trade_no).or_default() += 1;
-            }
-            let reply = received.reply.as_deref().and_then(read_xml).unwrap_or_default();
-            let says_closed = reply.get("result_code").is_some_and(|code| code == "SUCCESS");
-            let order =
-                plan.orders.iter().find(|order| received.fields.get("out_trade_no") == Some(&order.out_trade_no));
-            forged += usize::from(says_closed && order.is_some_and(|order| order.is_forged));
-        }
-        let mut closed = Account::new("an order that was called closed is closed at the gateway");
-        let mut paid = Account::new("an order that was called paid is paid, and a paid one was never called closed");
-        let mut known = Account::new("an order closed at the gateway was called closed or unknown, never paid");
-        let mut forgery = Account::new("no order was called closed on a forger's word");
-        let mut tries = Account::new("no order was sent more than three times in one invocation");
-        let mut words = Account::new("every order was spoken of");
-        for (order, said) in plan.orders.iter().zip(&self.said) {
-            let state = gateway.order(&order.out_trade_no);
-            let has = |word| said.contains(&word);
-            let what = || format!("{}: {state:?} after {:?}, said {said:?}", order.out_trade_no, order.state);
-            let (called_closed, called_done) = (has(Word::Closed), has(Word::Done));
-            // The real gateway calls an order closed that was never made, so its word for those is all there is.
-            if called_closed && order.state.is_some() {
-                closed.check(state == Some(TradeState::Closed), what);
-            }
-            if called_done {
-                closed.check(!matches!(state, Some(TradeState::NotPay | TradeState::UserPaying)), what);
-            }
-            if has(Word::Paid) || state == Some(TradeState::Success) {
-                paid.check(state == Some(TradeState::Success) && !called_closed, what);
-            }
-            if state == Some(TradeState::Closed) {
-                known.check(!has(Word::Paid), what);
-            }
-            if order.is_forged {
-                // All that ever comes back about it is forged, or an answer of a key that is being rotated.
-                let was_closed_by_another_way = state == Some(TradeState::Closed);
-                forgery.check(!called_closed && !called_done || was_closed_by_another_way, what);
-            }
-            let times = sent.get(order.out_trade_no.as_str()).copied().unwrap_or_default();
-            tries.check(times <= MAX_TRIES * said.len(), || format!("{}: sent {times} times", order.out_trade_no));
-            words.check(!said.is_empty(), what);
-        }
-        forgery.checked = forgery.checked.min(forged);
-        let messages: usize = plan.jobs.iter().map(super::plan::Job::messages).sum();
-        let mut queue = Account::new("every message was acknowledged or is in the dead-letter queue");
-        queue.checked = messages;
-        if self.acknowledged + self.dead_lettered != messages {
-            queue.broken.push(format!("{} + {} of {messages}", self.acknowledged, self.dead_lettered));
-        }
-        let mut deadlines = Account::new("every invocation was answered before its deadline");
-        deadlines.checked = self.invocations;
-        deadlines.broken.clone_from(&self.late);
-        let mut memory = Account::new("no warm function grew by more than 2 MiB");
-        for &growth in &self.growth {
-            memory.check(growth <= MAX_GROWTH_KIB, || format!("{growth} KiB"));
-        }
-        self.accounts = vec![closed, paid, known, forgery, queue, deadlines, tries, words, memory];
     }
 }
 
-impl Account {
-    fn new(rule: &'static str) -> Self {
-        Self { rule, checked: 0, broken: Vec::new() }
+impl Ledger {
+    /// Every rule.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        let others = [&self.lines, &self.secrecy, &self.queue, &self.deadlines, &self.memory];
+        self.statements.iter().chain(&self.events).chain(others)
+    }
+
+    /// Whether every rule holds.
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
+        self.rules().all(|rule| rule.broken.is_empty())
+    }
+
+    /// Checks one order's history.
+    pub(super) fn enter(&mut self, history: &History) {
+        self.totals.orders += 1;
+        self.totals.published += history.published.len();
+        for statement in &history.statements {
+            for (rule, entry) in STATEMENT_RULES.iter().zip(&mut self.statements) {
+                if let Some(holds) = (rule.holds)(history, statement) {
+                    entry.check(holds, || describe(history, statement));
+                }
+            }
+        }
+        for event in &history.published {
+            for (rule, entry) in EVENT_RULES.iter().zip(&mut self.events) {
+                entry.check((rule.holds)(history, event), || describe(history, event));
+            }
+        }
+    }
+
+    /// Takes down an event about no order of the run.
+    pub(super) fn stray(&mut self, event: &event_bus::Event) {
+        if let Some(rule) = self.events.first_mut() {
+            rule.check(false, || format!("{event:?}"));
+        }
+    }
+
+    /// Checks whether an order has its one log line of an invocation.
+    pub(super) fn logged(&mut self, lines: usize, out_trade_no: &str) {
+        self.lines.check(lines == 1, || format!("{out_trade_no}: {lines} lines with an outcome in one invocation"));
+    }
+
+    /// Checks a function's log.
+    pub(super) fn log(&mut self, log: &str, secrets: &[String]) {
+        let leak = secrets.iter().find(|secret| log.contains(secret.as_str()));
+        self.secrecy.check(leak.is_none(), || format!("a log has {leak:?}"));
+    }
+
+    /// Checks an invocation's time.
+    pub(super) fn invoked(&mut self, invocation: &Invocation, deadline: Duration) {
+        let is_in_time = matches!(invocation.outcome, Outcome::Answered(_)) && invocation.took < deadline;
+        self.deadlines
+            .check(is_in_time, || format!("{:?} after {:?} of {deadline:?}", invocation.outcome, invocation.took));
+        self.totals.invocations += 1;
+        if is_in_time {
+            let left = deadline.saturating_sub(invocation.took);
+            self.totals.narrowest = Some(self.totals.narrowest.map_or(left, |narrowest| narrowest.min(left)));
+        }
+    }
+
+    /// Checks how much a function grew.
+    pub(super) fn grown(&mut self, kib: u64) {
+        self.memory.check(kib <= MAX_GROWTH_KIB, || format!("{kib} KiB"));
+        self.totals.most_growth_kib = self.totals.most_growth_kib.max(kib);
+    }
+
+    /// Checks where the messages went.
+    pub(super) fn delivered(&mut self, messages: usize, acknowledged: usize, dead_lettered: usize) {
+        self.queue.checked += messages;
+        if acknowledged + dead_lettered != messages {
+            self.queue.broken.push(format!("{acknowledged} + {dead_lettered} of {messages}"));
+        }
+        self.totals.acknowledged += acknowledged;
+        self.totals.dead_lettered += dead_lettered;
+    }
+
+    /// Takes down how many incidents there were, and how long it all took.
+    pub(super) fn ran(&mut self, incidents: usize, took: Duration) {
+        self.totals.incidents += incidents;
+        self.totals.took += took;
+    }
+}
+
+fn describe(history: &History, what: &impl fmt::Debug) -> String {
+    let planned = &history.planned;
+    format!(
+        "{}: {:?} at the end of {:?}; {what:?}; {:?}; {:?}",
+        planned.out_trade_no, history.final_state, planned, history.exchanges, history.published
+    )
+}
+
+impl Rule {
+    fn new(text: &'static str) -> Self {
+        Self { text, checked: 0, broken: Vec::new() }
     }
 
     fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
@@ -197,28 +171,79 @@ impl Account {
     }
 }
 
-impl fmt::Display for Books {
+impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:>8}  {:>7}  what must hold", "checked", "broken")?;
-        for account in &self.accounts {
-            writeln!(f, "{:>8}  {:>7}  {}", account.checked, account.broken.len(), account.rule)?;
-            for broken in account.broken.iter().take(5) {
+        for rule in self.rules() {
+            writeln!(f, "{:>8}  {:>7}  {}", rule.checked, rule.broken.len(), rule.text)?;
+            for broken in rule.broken.iter().take(5) {
                 writeln!(f, "{:>19}{broken}", "")?;
             }
         }
+        let totals = &self.totals;
         writeln!(
             f,
-            "\n{} orders, {} invocations, {} changes of the weather, in {:.1} s; messages: {} acknowledged, {} dead letters; \
-             narrowest answer {} ms before its deadline; most growth {} KiB",
-            self.said.len(),
-            self.invocations,
-            self.weather,
-            self.took.as_secs_f64(),
-            self.acknowledged,
-            self.dead_lettered,
-            self.narrowest.as_millis(),
-            self.growth.iter().max().copied().unwrap_or_default(),
+            "\n{} orders, {} invocations, {} incidents, in {:.1} s; messages: {} acknowledged, {} dead letters; \
+             {} events; narrowest answer {} ms before its deadline; most growth {} KiB",
+            totals.orders,
+            totals.invocations,
+            totals.incidents,
+            totals.took.as_secs_f64(),
+            totals.acknowledged,
+            totals.dead_lettered,
+            totals.published,
+            totals.narrowest.unwrap_or_default().as_millis(),
+            totals.most_growth_kib,
         )?;
-        write!(f, "{}", if self.balance() { "The books balance." } else { "The books do not balance." })
+        write!(
+            f,
+            "{}",
+            if self.is_consistent() { "The ledger is consistent." } else { "The ledger is NOT consistent." }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mock::runtime::{Answer, Ids};
+
+    /// The rule that one entry breaks.
+    fn broken(enter: impl FnOnce(&mut Ledger)) -> Vec<&'static str> {
+        let mut ledger = Ledger::default();
+        enter(&mut ledger);
+        assert_eq!(ledger.is_consistent(), !ledger.to_string().contains("NOT consistent"));
+        ledger.rules().filter(|rule| !rule.broken.is_empty()).map(|rule| rule.text).collect()
+    }
+
+    fn invocation(outcome: Outcome, took: Duration) -> Invocation {
+        Invocation { outcome, took, ids: Ids { request_id: String::new(), trace_id: String::new() } }
+    }
+
+    #[test]
+    fn every_rule_beside_those_of_orders_and_events_can_be_broken() {
+        let second = Duration::from_secs(1);
+        let answered = || Outcome::Answered(Answer::Response(String::new()));
+        assert_eq!(broken(|ledger| ledger.logged(0, "P000000")).len(), 1);
+        assert_eq!(broken(|ledger| ledger.logged(2, "P000000")).len(), 1);
+        assert_eq!(broken(|ledger| ledger.log("the key", &["key".to_owned()])).len(), 1);
+        assert_eq!(broken(|ledger| ledger.invoked(&invocation(answered(), second), second)).len(), 1);
+        assert_eq!(broken(|ledger| ledger.invoked(&invocation(Outcome::Exited, Duration::ZERO), second)).len(), 1);
+        assert_eq!(broken(|ledger| ledger.grown(MAX_GROWTH_KIB + 1)).len(), 1);
+        assert_eq!(broken(|ledger| ledger.delivered(3, 1, 1)).len(), 1);
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_breaks_none() {
+        let second = Duration::from_secs(1);
+        let answered = Outcome::Answered(Answer::Response(String::new()));
+        let entries = broken(|ledger| {
+            ledger.logged(1, "P000000");
+            ledger.log("nothing", &["key".to_owned()]);
+            ledger.invoked(&invocation(answered, second / 2), second);
+            ledger.grown(MAX_GROWTH_KIB);
+            ledger.delivered(3, 1, 2);
+        });
+        assert_eq!(entries, <[&str; 0]>::default());
     }
 }

@@ -1,159 +1,318 @@
-//! What a chaos run will do, decided by its seed alone: who is in which state, what goes wrong with whom, and when the
-//! weather changes.
+//! What a chaos run will do, decided by its seed alone: which order is in which state, what goes wrong with it, and when
+//! an incident begins and ends.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::{
-    mock::gateway::{Fault, TradeState},
-    mock::secrets::Failure,
+use crate::mock::{
+    event_bus,
+    gateway::{Call, Fault, Order, Times, TradeState},
+    identity::{Identity, MchType},
+    secrets,
 };
+
+/// All of a run: one part for each kind of merchant, with half of the orders each.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The parts, one after the other.
+    pub merchants: Vec<MerchantPlan>,
+}
+
+/// What is planned for one merchant.
+#[derive(Clone, Debug)]
+pub struct MerchantPlan {
+    /// The merchant.
+    pub identity: Identity,
+    /// The orders.
+    pub orders: Vec<PlannedOrder>,
+    /// The jobs, in order.
+    pub jobs: Vec<Job>,
+    /// Which incident comes before which job.
+    pub incidents: Vec<(usize, Incident)>,
+}
 
 /// One order of the run.
 #[derive(Clone, Debug)]
 pub struct PlannedOrder {
     /// Its number.
     pub out_trade_no: String,
-    /// Its state at the gateway when the run begins; `None` for one that was never made.
-    pub state: Option<TradeState>,
-    /// What goes wrong with the calls about it, one after the other.
-    pub faults: Vec<Fault>,
+    /// The order as the gateway has it when the run begins; `None` for one that was never made.
+    pub order: Option<Order>,
+    /// What goes wrong with the calls about it, one after the other; with one call alone, if that is named.
+    pub faults: Vec<(Option<Call>, Fault)>,
     /// Whether every reply about it is forged, to the end.
     pub is_forged: bool,
+    /// `confirm` of its events.
+    pub confirm: Option<bool>,
+    /// When the payer pays, if the order can be paid then: so long after an invocation about it began.
+    pub is_paid_after: Option<Duration>,
+}
+
+impl PlannedOrder {
+    /// The state in which it begins.
+    #[must_use]
+    pub fn state(&self) -> Option<TradeState> {
+        self.order.as_ref().map(|order| order.state)
+    }
+
+    /// Whether a close that is answered SUCCESS closes it.
+    #[must_use]
+    pub fn closes_stick(&self) -> bool {
+        self.order.as_ref().is_some_and(|order| order.closes_not_sticking == Times::NEVER)
+    }
+
+    /// Whether queries still call it unpaid for a while when it is paid.
+    #[must_use]
+    pub fn queries_lag(&self) -> bool {
+        self.order.as_ref().is_some_and(|order| order.queries_lagging != Times::NEVER)
+    }
 }
 
 /// One thing for a function to do.
 #[derive(Clone, Debug)]
-pub enum Job {
-    /// A direct call about the order at this place.
+pub struct Job {
+    /// What it is about.
+    pub work: Work,
+    /// The function's timeout for it.
+    pub timeout: Duration,
+}
+
+/// What a job is about.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// A direct call about the order at this index.
     Direct(usize),
-    /// A batch of messages about the orders at these places.
+    /// A batch of messages about the orders at these indexes.
     Batch(Vec<usize>),
 }
 
-impl Job {
-    /// How many messages SQS hands over with it.
+impl Work {
+    /// The indexes of its orders.
     #[must_use]
-    pub fn messages(&self) -> usize {
+    pub fn orders(&self) -> &[usize] {
         match self {
-            Self::Direct(_) => 0,
-            Self::Batch(places) => places.len(),
+            Self::Direct(order) => std::slice::from_ref(order),
+            Self::Batch(orders) => orders,
         }
     }
 }
 
-/// A change of the weather.
+/// A part of what is around the function, in which there can be an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weather {
-    /// An endpoint goes down.
-    Down(usize),
-    /// An endpoint comes up.
-    Up(usize),
-    /// The key is rotated: at the gateway first, in the secret a moment later.
-    Rotate,
-    /// Secrets Manager fails.
-    NoSecrets(Failure),
-    /// Secrets Manager is slow.
-    SlowSecrets(Duration),
-    /// Secrets Manager is well again.
+pub enum Part {
+    /// WeChat Pay.
+    Gateway,
+    /// Secrets Manager, or the key in it.
     Secrets,
+    /// EventBridge.
+    Events,
 }
 
-/// All of a run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The orders.
-    pub orders: Vec<PlannedOrder>,
-    /// The jobs, in order.
-    pub jobs: Vec<Job>,
-    /// Which change comes before which job.
-    pub weather: Vec<(usize, Weather)>,
+/// The beginning or the end of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incident {
+    /// An endpoint of the gateway goes down.
+    EndpointDown(usize),
+    /// Every endpoint of the gateway goes down.
+    GatewayDown,
+    /// The key is rotated: at the gateway first, in the secret a moment later.
+    KeyRotated,
+    /// Secrets Manager fails.
+    SecretsFail(secrets::Failure),
+    /// Secrets Manager is slow.
+    SecretsSlow(Duration),
+    /// EventBridge fails.
+    EventsFail(event_bus::Failure),
+    /// All is well again.
+    Over(Part),
 }
+
+impl Incident {
+    /// Which part it is in.
+    #[must_use]
+    pub fn part(self) -> Part {
+        match self {
+            Self::EndpointDown(_) | Self::GatewayDown => Part::Gateway,
+            Self::KeyRotated | Self::SecretsFail(_) | Self::SecretsSlow(_) => Part::Secrets,
+            Self::EventsFail(_) => Part::Events,
+            Self::Over(part) => part,
+        }
+    }
+}
+
+/// Timeouts that the functions have: one that leaves room for a second round of close and query, an ordinary one, and one
+/// in which not everything can be done.
+const TIMEOUTS: [Duration; 3] = [Duration::from_secs(9), Duration::from_secs(4), Duration::from_millis(900)];
 
 impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn new(orders: usize, seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
-        let orders: Vec<PlannedOrder> = (0..orders).map(|number| order(number, &mut random)).collect();
-        let mut jobs = Vec::new();
-        let mut next = 0;
-        while next < orders.len() {
-            if random.u8(..10) < 3 {
-                jobs.push(Job::Direct(next));
-                next += 1;
-            } else {
-                let end = orders.len().min(next + random.usize(1..=10));
-                jobs.push(Job::Batch((next..end).collect()));
-                next = end;
-            }
-        }
-        let weather = weather(jobs.len(), &mut random);
-        Self { orders, jobs, weather }
+        let sign_type = |is_hmac: bool| Some(if is_hmac { "HMAC-SHA256" } else { "MD5" }.to_owned());
+        let is_hmac = random.bool();
+        let partner = Identity { sign_type: sign_type(is_hmac), ..Identity::default() };
+        let merchant = Identity { sign_type: sign_type(!is_hmac), ..Identity::merchant() };
+        let parts = [(partner, orders.div_ceil(2)), (merchant, orders / 2)];
+        let parts = parts.into_iter().filter(|&(_, orders)| orders > 0);
+        Self { merchants: parts.map(|(identity, orders)| MerchantPlan::new(identity, orders, &mut random)).collect() }
+    }
+
+    /// How many orders there are.
+    #[must_use]
+    pub fn orders(&self) -> usize {
+        self.merchants.iter().map(|merchant| merchant.orders.len()).sum()
     }
 }
 
-fn order(number: usize, random: &mut Rng) -> PlannedOrder {
-    let state = match random.u8(..100) {
-        0..55 => Some(TradeState::NotPay),
-        55..70 => Some(TradeState::Success),
-        70..80 => Some(TradeState::Closed),
-        80..85 => Some(TradeState::UserPaying),
+impl MerchantPlan {
+    fn new(identity: Identity, orders: usize, random: &mut Rng) -> Self {
+        let prefix = match identity.mch_type {
+            MchType::Partner => "P",
+            MchType::Merchant => "M",
+        };
+        let orders: Vec<PlannedOrder> = (0..orders).map(|number| order(prefix, number, random)).collect();
+        let mut jobs = Vec::new();
+        let mut next = 0;
+        while next < orders.len() {
+            let is_direct = random.u8(..10) < 3;
+            let end = if is_direct { next + 1 } else { orders.len().min(next + random.usize(1..=10)) };
+            let work = if is_direct { Work::Direct(next) } else { Work::Batch((next..end).collect()) };
+            let timeout = match random.u8(..10) {
+                0..3 => TIMEOUTS[0],
+                3..9 => TIMEOUTS[1],
+                _ => TIMEOUTS[2],
+            };
+            jobs.push(Job { work, timeout });
+            next = end;
+        }
+        let incidents = incidents(jobs.len(), random);
+        Self { identity, orders, jobs, incidents }
+    }
+}
+
+fn order(prefix: &str, number: usize, random: &mut Rng) -> PlannedOrder {
+    let order = match random.u8(..100) {
+        0..45 => Some(TradeState::NotPay.into()),
+        45..51 => Some(Order { closes_not_sticking: Times::Next(1), ..TradeState::NotPay.into() }),
+        51..54 => Some(Order { closes_not_sticking: Times::Always, ..TradeState::NotPay.into() }),
+        54..61 => Some(TradeState::Success.into()),
+        61..65 => Some(Order { queries_lagging: Times::Next(random.u32(1..=3)), ..TradeState::Success.into() }),
+        65..71 => Some(TradeState::Closed.into()),
+        71..76 => Some(TradeState::UserPaying.into()),
+        76..78 => Some(TradeState::Refund.into()),
+        78..80 => Some(TradeState::Revoked.into()),
+        80..82 => Some(if random.bool() { TradeState::PayError } else { TradeState::Accept }.into()),
+        82..88 => {
+            let after = [None, Some(TradeState::Success), Some(TradeState::Closed)];
+            Some(Order {
+                closes_limited: Times::Next(random.u32(1..=3)),
+                state_after_limit: random.choice(after).flatten(),
+                ..TradeState::NotPay.into()
+            })
+        }
+        _ => None,
+    };
+    let confirm = match random.u8(..3) {
+        0 => Some(true),
+        1 => Some(false),
         _ => None,
     };
     let is_forged = random.u8(..100) < 4;
     let faults = match random.u8(..10) {
-        // Nothing but forgeries come back about a forged order: were one reply true, it could rightly be believed.
+        // Nothing but forgeries come back about a forged order: were one reply genuine, it could rightly be verified.
         _ if is_forged => 0,
         0..7 => 0,
         7..9 => 1,
         _ => random.usize(2..=4),
     };
-    let faults = (0..faults).map(|_| fault(random)).collect();
-    PlannedOrder { out_trade_no: format!("CHAOS_{number:06}"), state, faults, is_forged }
+    let mut faults: Vec<_> = (0..faults).map(|_| fault(random)).collect();
+    // A replayed reply of another process's close can't be told from a genuine one, but for the query after it.
+    if !is_forged && confirm == Some(true) && random.u8(..10) == 0 {
+        faults = vec![(Some(Call::CloseOrder), Fault::Replay)];
+    }
+    let is_paid_after = (random.u8(..10) == 0).then(|| Duration::from_millis(random.u64(1..30)));
+    PlannedOrder { out_trade_no: format!("{prefix}{number:06}"), order, faults, is_forged, confirm, is_paid_after }
 }
 
-fn fault(random: &mut Rng) -> Fault {
-    match random.u8(..16) {
+fn fault(random: &mut Rng) -> (Option<Call>, Fault) {
+    let call = match random.u8(..4) {
+        0 => Some(Call::CloseOrder),
+        1 => Some(Call::OrderQuery),
+        _ => None,
+    };
+    let fault = match random.u8(..24) {
         0 => Fault::Delay(Duration::from_millis(random.u64(1..80))),
         1 => Fault::Hang,
-        2 | 3 => Fault::Reset,
-        4 | 5 => Fault::ResetAfter,
-        6 => Fault::CloseAfter,
-        7 => Fault::Status(*random.choice(&[500, 502, 503, 504]).unwrap_or(&500)),
-        8 => Fault::Body(b"<html><body>Bad Gateway</body></html>".to_vec()),
-        9 => Fault::Truncate,
-        10 | 11 => Fault::Forge,
-        12 => Fault::Error("SYSTEMERROR"),
-        13 => Fault::Tamper(vec![("result_code", Some("SUCCESS".to_owned())), ("err_code", None)]),
-        14 => Fault::Body(
+        2 => Fault::HangAfter,
+        3 => Fault::Reset,
+        4 => Fault::ResetIfReused,
+        5 | 6 => Fault::ResetAfter,
+        7 => Fault::CloseAfter,
+        8 => Fault::Status(random.choice([500, 502, 503, 504]).unwrap_or(500)),
+        9 => Fault::Body(b"<html><body>Bad Gateway</body></html>".to_vec()),
+        10 => Fault::Truncate,
+        11 | 12 => Fault::Forge,
+        // `return_msg` so that no genuine reply stays as it was.
+        13 | 14 => Fault::Tamper(vec![
+            ("return_msg", Some("tampered with".to_owned())),
+            ("result_code", Some("SUCCESS".to_owned())),
+            ("err_code", None),
+        ]),
+        15 => Fault::Body(
             "<xml><return_code>FAIL</return_code><return_msg>no</return_msg><result_code>SUCCESS</result_code></xml>"
                 .into(),
         ),
+        16 => Fault::UnsignedFail("系统繁忙,请稍后再试"),
+        17 => Fault::UnsignedFail("频率限制"),
+        18 => Fault::Error("SYSTEMERROR"),
+        19 => Fault::OtherCall,
+        20 => Fault::UnifiedOrder,
+        21 | 22 => return (Some(Call::OrderQuery), Fault::Replay),
         _ => Fault::Flood(200_000),
-    }
+    };
+    (call, fault)
 }
 
-/// Spells of bad weather, each over before the next begins, and good weather at the end.
-fn weather(jobs: usize, random: &mut Rng) -> Vec<(usize, Weather)> {
+/// Incidents, each over before the next begins, and none at the end.
+fn incidents(jobs: usize, random: &mut Rng) -> Vec<(usize, Incident)> {
+    use event_bus::Failure as Bus;
+    use secrets::Failure as Secret;
+
     let mut changes = Vec::new();
     let mut at = random.usize(3..10);
     while at + 20 < jobs {
-        let length = random.usize(3..15);
-        let (begin, end) = match random.u8(..6) {
-            0 | 1 => (Weather::Down(0), Weather::Up(0)),
-            2 => (Weather::Down(1), Weather::Up(1)),
-            3 => (Weather::Rotate, Weather::Secrets),
-            4 => (
-                Weather::NoSecrets(
-                    *random.choice(&[Failure::InternalError, Failure::Reset]).unwrap_or(&Failure::Reset),
-                ),
-                Weather::Secrets,
-            ),
-            _ => (Weather::SlowSecrets(Duration::from_millis(random.u64(10..200))), Weather::Secrets),
+        let mut length = random.usize(3..15);
+        let begin = match random.u8(..10) {
+            0 => Incident::EndpointDown(0),
+            1 => Incident::EndpointDown(1),
+            2 => {
+                length = random.usize(1..4);
+                Incident::GatewayDown
+            }
+            3 | 4 => Incident::KeyRotated,
+            5 => Incident::SecretsFail(random.choice([Secret::InternalError, Secret::Reset]).unwrap_or(Secret::Reset)),
+            6 => Incident::SecretsSlow(Duration::from_millis(random.u64(10..200))),
+            7 => {
+                // Whoever publishes then waits for the deadline.
+                length = random.usize(1..4);
+                Incident::EventsFail(Bus::Hang)
+            }
+            8 => Incident::EventsFail(Bus::EveryNth(random.usize(1..5))),
+            _ => {
+                let failures = [
+                    Bus::InternalError,
+                    Bus::AccessDenied,
+                    Bus::Throttled,
+                    Bus::Unavailable,
+                    Bus::Reset,
+                    Bus::ResetAfter,
+                ];
+                Incident::EventsFail(random.choice(failures).unwrap_or(Bus::Reset))
+            }
         };
-        changes.extend([(at, begin), (at + length, end)]);
+        changes.extend([(at, begin), (at + length, Incident::Over(begin.part()))]);
         at += length + random.usize(3..15);
     }
     changes
@@ -171,13 +330,22 @@ mod tests {
     }
 
     #[test]
-    fn every_order_is_in_one_job_and_the_weather_ends_well() {
-        let plan = Plan::new(1000, 7);
-        let in_jobs = plan.jobs.iter().flat_map(|job| match job {
-            Job::Direct(place) => vec![*place],
-            Job::Batch(places) => places.clone(),
-        });
-        assert_eq!(in_jobs.collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
-        assert!(matches!(plan.weather.last(), Some((_, Weather::Up(_) | Weather::Secrets))));
+    fn every_order_is_in_one_job_and_every_incident_ends() {
+        let plan = Plan::new(1001, 7);
+        assert_eq!(plan.orders(), 1001);
+        for (merchant, orders) in plan.merchants.iter().zip([501, 500]) {
+            let in_jobs: Vec<usize> = merchant.jobs.iter().flat_map(|job| job.work.orders()).copied().collect();
+            assert_eq!(in_jobs, (0..orders).collect::<Vec<_>>());
+            assert!(!merchant.incidents.is_empty());
+            for pair in merchant.incidents.chunks(2) {
+                assert_eq!(pair[1].1, Incident::Over(pair[0].1.part()), "{pair:?}");
+                assert!(pair[0].0 < pair[1].0 && pair[1].0 < merchant.jobs.len(), "{pair:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_order_is_one_merchants() {
+        assert_eq!(Plan::new(1, 1).merchants.len(), 1);
     }
 }

@@ -1,7 +1,8 @@
-//! `sandbox chaos`: everything goes wrong, and the books must balance.
+//! `sandbox chaos`: everything goes wrong, and the ledger must be consistent.
 
 use std::{
     io::{IsTerminal, Write, stderr},
+    num::NonZeroUsize,
     path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
@@ -13,8 +14,9 @@ use sandbox::{
 };
 
 const EXAMPLES: &str = "\
-Endpoints drop, hang, garble, forge and go down, the key is rotated and Secrets Manager blinks, while orders in mixed
-states come by direct calls and SQS. What the function said is then held against what the gateway knows.
+Endpoints drop, hang, garble, forge, replay and go down, closes do not stick, queries lag, payers pay meanwhile, the key
+is rotated, Secrets Manager and EventBridge fail, while orders in mixed states, of a partner and of an ordinary merchant,
+come by direct calls and SQS. What the function said and published is then compared with what the gateway knows.
 
 Examples:
   cargo run --release -p sandbox -- chaos --orders 10000 --seed 1
@@ -24,29 +26,30 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// How many orders.
-    #[arg(long, default_value_t = 1000)]
-    orders: usize,
+    /// How many orders, half of them of each kind of merchant.
+    #[arg(long, default_value = "1000")]
+    orders: NonZeroUsize,
     /// The seed: the same one makes the same plan.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many functions run side by side.
-    #[arg(long, default_value_t = 8)]
-    functions: usize,
+    #[arg(long, default_value = "8")]
+    functions: NonZeroUsize,
     /// Another program than the one of this workspace, which is built if need be.
     #[arg(long)]
     program: Option<PathBuf>,
 }
 
-/// Runs the command. Exit code 0: the books balance; 1: they don't.
+/// Runs the command. Exit code 0: the ledger is consistent; 1: it is not.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let program = match args.program {
         Some(program) => program,
         None => tokio::task::spawn_blocking(binary::build).await??,
     };
-    let books = chaos::run(Plan::new(args.orders, args.seed), &program, args.functions, progress()).await?;
-    writeln!(std::io::stdout(), "seed {}\n{books}", args.seed)?;
-    Ok(if books.balance() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let plan = Plan::new(args.orders.get(), args.seed);
+    let ledger = chaos::run(plan, &program, args.functions.get(), progress()).await?;
+    writeln!(std::io::stdout(), "seed {}\n{ledger}", args.seed)?;
+    Ok(if ledger.is_consistent() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Shows how far the run is, on standard error: in place on a terminal, a line every tenth in a pipe.
