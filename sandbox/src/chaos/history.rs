@@ -1,7 +1,7 @@
 //! What happened to one order in a run: what the gateway was asked and replied, what the function said, what was
 //! published.
 
-use std::time::Instant;
+use std::{fmt, time::Instant};
 
 use serde_json::Value;
 
@@ -72,6 +72,8 @@ pub(super) struct Statement {
     pub(super) state_before: Option<TradeState>,
     pub(super) from: Instant,
     pub(super) to: Instant,
+    /// Which function it was.
+    pub(super) function: usize,
     /// The parts in which there was an incident meanwhile.
     pub(super) incidents: Vec<Part>,
 }
@@ -86,11 +88,13 @@ pub(super) enum Answer {
 }
 
 /// One request to the gateway, and what came back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Exchange {
     pub(super) call: Call,
     pub(super) at: Instant,
     pub(super) reply: Reply,
+    /// `nonce_str` of the reply.
+    pub(super) nonce: Option<String>,
 }
 
 /// What came back of a request.
@@ -98,7 +102,7 @@ pub(super) struct Exchange {
 pub(super) enum Reply {
     /// The gateway's own word, unchanged.
     Genuine(Meaning),
-    /// A genuine reply about another order.
+    /// A genuine reply of this call about another order.
     Replayed,
     /// Nothing, or something that must not be taken for the gateway's word.
     Disturbed,
@@ -147,6 +151,37 @@ impl History {
     }
 }
 
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let planned = &self.planned;
+        let (from, to) = (planned.state(), self.final_state);
+        write!(f, "{} was {from:?}, is {to:?}; confirm {:?}", planned.out_trade_no, planned.confirm)?;
+        if planned.is_forged {
+            write!(f, "; forged")?;
+        }
+        for (call, fault) in &planned.faults {
+            write!(f, "; {call:?} ")?;
+            match fault {
+                Fault::Body(body) => write!(f, "Body({})", String::from_utf8_lossy(body))?,
+                fault => write!(f, "{fault:?}")?,
+            }
+        }
+        for statement in &self.statements {
+            let Statement { claim, is_proved, requests, answer, state_before, incidents, .. } = statement;
+            let took = (statement.to - statement.from).as_millis();
+            write!(
+                f,
+                "; said {claim:?} (proved {is_proved}) of {state_before:?} after {took} ms and {requests:?} requests"
+            )?;
+            for exchange in self.exchanges_of(statement) {
+                write!(f, ", {:?} {:?}", exchange.call, exchange.reply)?;
+            }
+            write!(f, ", incidents {incidents:?}, answer {answer:?}")?;
+        }
+        write!(f, "; published {:?}", self.published.iter().map(|event| event.claim).collect::<Vec<_>>())
+    }
+}
+
 impl Statement {
     /// Whether there was an incident meanwhile in what closing and querying the order takes.
     pub(super) fn had_incident_about_order(&self) -> bool {
@@ -158,8 +193,9 @@ impl Exchange {
     /// Reads what the gateway has on record; `None` for a request to no call that it knows.
     pub(super) fn read(received: &Received) -> Option<Self> {
         let call = received.call?;
-        let document = |text: &str| read_xml(text).map(|fields| meaning(call, &fields));
-        let genuine = |text: Option<&str>| text.and_then(document).map_or(Reply::Disturbed, Reply::Genuine);
+        let genuine = |text: Option<&str>| {
+            text.and_then(read_xml).map_or(Reply::Disturbed, |fields| Reply::Genuine(meaning(call, &fields)))
+        };
         let reply = match &received.fault {
             None | Some(Fault::Delay(_) | Fault::ResetIfReused | Fault::Error(_) | Fault::UnsignedFail(_)) => {
                 genuine(received.reply.as_deref())
@@ -173,10 +209,18 @@ impl Exchange {
             Some(_) if genuine(received.reply.as_deref()) == Reply::Genuine(Meaning::Rejected) => {
                 Reply::Genuine(Meaning::Rejected)
             }
-            Some(Fault::Replay) if call == Call::CloseOrder => Reply::Replayed,
+            Some(Fault::Replay) => Reply::Replayed,
             Some(_) => Reply::Disturbed,
         };
-        Some(Self { call, at: received.at, reply })
+        let nonce = received.reply.as_deref().and_then(read_xml).and_then(|mut fields| fields.remove("nonce_str"));
+        Some(Self { call, at: received.at, reply, nonce })
+    }
+}
+
+impl Reply {
+    /// Whether it settles an order.
+    pub(super) fn settles(self) -> bool {
+        matches!(self, Self::Genuine(Meaning::Closed | Meaning::Paid | Meaning::NotFound))
     }
 }
 
@@ -242,7 +286,7 @@ mod tests {
             (CloseOrder, Some(Fault::ResetAfter), closed, Reply::Disturbed),
             (CloseOrder, Some(Fault::Forge), closed, Reply::Disturbed),
             (CloseOrder, Some(Fault::Replay), closed, Reply::Replayed),
-            (OrderQuery, Some(Fault::Replay), open, Reply::Disturbed),
+            (OrderQuery, Some(Fault::OtherCall), closed, Reply::Disturbed),
             (CloseOrder, Some(Fault::Body(b"<html/>".to_vec())), None, Reply::Disturbed),
         ] {
             assert_eq!(reply(call, fault.clone(), document), expected, "{call:?} {fault:?} {document:?}");

@@ -86,13 +86,13 @@ impl Ledger {
         for statement in &history.statements {
             for (rule, entry) in STATEMENT_RULES.iter().zip(&mut self.statements) {
                 if let Some(holds) = (rule.holds)(history, statement) {
-                    entry.check(holds, || describe(history, statement));
+                    entry.check(holds, || format!("{:?}: {history}", statement.claim));
                 }
             }
         }
         for event in &history.published {
             for (rule, entry) in EVENT_RULES.iter().zip(&mut self.events) {
-                entry.check((rule.holds)(history, event), || describe(history, event));
+                entry.check((rule.holds)(history, event), || format!("{event:?}: {history}"));
             }
         }
     }
@@ -148,14 +148,6 @@ impl Ledger {
         self.totals.incidents += incidents;
         self.totals.took += took;
     }
-}
-
-fn describe(history: &History, what: &impl fmt::Debug) -> String {
-    let planned = &history.planned;
-    format!(
-        "{}: {:?} at the end of {:?}; {what:?}; {:?}; {:?}",
-        planned.out_trade_no, history.final_state, planned, history.exchanges, history.published
-    )
 }
 
 impl Rule {

@@ -31,23 +31,27 @@ pub(super) const STATEMENT_RULES: [StatementRule; 13] = [
     StatementRule {
         text: "`closed` on WeChat Pay's word alone: it is, or the close did not stick or nobody made it, and no query told",
         holds: |history, statement| {
-            (statement.claim == Claim::Closed && !statement.is_proved).then(|| {
+            let is_meant = statement.claim == Claim::Closed && !statement.is_proved;
+            (is_meant && !is_replayed(history, statement)).then(|| {
                 let is_queried =
                     says(history, statement, |exchange| exchange.call == Call::OrderQuery && is_told(exchange.reply));
-                let is_excused = !history.planned.closes_stick() || is_replayed(history, statement);
-                is_closed(history.final_state) || (is_excused && !is_queried)
+                is_closed(history.final_state) || (!history.planned.closes_stick() && !is_queried)
             })
         },
     },
     StatementRule {
         text: "`paid`: the order is paid at the gateway",
         holds: |history, statement| {
-            (statement.claim == Claim::Paid).then(|| history.final_state.is_some_and(TradeState::is_paid))
+            (statement.claim == Claim::Paid && !is_replayed(history, statement))
+                .then(|| history.final_state.is_some_and(TradeState::is_paid))
         },
     },
     StatementRule {
         text: "`not_found`: nobody made the order",
-        holds: |history, statement| (statement.claim == Claim::NotFound).then(|| history.planned.order.is_none()),
+        holds: |history, statement| {
+            (statement.claim == Claim::NotFound && !is_replayed(history, statement))
+                .then(|| history.planned.order.is_none())
+        },
     },
     StatementRule {
         text: "`closed`, `paid`, `not_found`: a genuine reply said so, neither forged nor replayed",
@@ -58,14 +62,14 @@ pub(super) const STATEMENT_RULES: [StatementRule; 13] = [
                 Claim::NotFound => Meaning::NotFound,
                 Claim::Open | Claim::Unknown | Claim::Rejected | Claim::NotSent => return None,
             };
-            let says_so = says(history, statement, |exchange| exchange.reply == Reply::Genuine(meaning));
-            Some(says_so || (!statement.is_proved && is_replayed(history, statement)))
+            (!is_replayed(history, statement))
+                .then(|| says(history, statement, |exchange| exchange.reply == Reply::Genuine(meaning)))
         },
     },
     StatementRule {
         text: "`open`: the gateway said so, and nothing else after it",
         holds: |history, statement| {
-            (statement.claim == Claim::Open).then(|| {
+            (statement.claim == Claim::Open && !is_replayed(history, statement)).then(|| {
                 let exchanges: Vec<&Exchange> = history.exchanges_of(statement).collect();
                 let last = exchanges.iter().rposition(|exchange| exchange.reply == Reply::Genuine(Meaning::Open));
                 let is_refuted = exchanges.iter().enumerate().any(|(index, exchange)| {
@@ -184,9 +188,10 @@ fn is_told(reply: Reply) -> bool {
     matches!(reply, Reply::Genuine(Meaning::Closed | Meaning::Paid | Meaning::NotFound | Meaning::Open))
 }
 
-/// Whether a genuine close of another order was replayed, which only a query can reveal to another process.
+/// Whether the claim may rest on a genuine reply about another order that another process got: nothing in it gives it
+/// away but the `out_trade_no` that proofs have. [`super::run`] calls those that the same process got disturbed.
 fn is_replayed(history: &History, statement: &Statement) -> bool {
-    says(history, statement, |exchange| exchange.reply == Reply::Replayed)
+    !statement.is_proved && says(history, statement, |exchange| exchange.reply == Reply::Replayed)
 }
 
 fn is_event_of(event: &Published, statement: &Statement) -> bool {
@@ -210,7 +215,7 @@ mod tests {
     /// `change` makes another one of it.
     fn history(change: impl FnOnce(&mut History)) -> History {
         let from = Instant::now();
-        let exchange = |call| Exchange { call, at: from, reply: Reply::Genuine(Meaning::Closed) };
+        let exchange = |call| Exchange { call, at: from, reply: Reply::Genuine(Meaning::Closed), nonce: None };
         let planned = PlannedOrder {
             out_trade_no: "P000000".to_owned(),
             order: Some(TradeState::NotPay.into()),
@@ -228,6 +233,7 @@ mod tests {
             state_before: Some(TradeState::NotPay),
             from,
             to: from + Duration::from_secs(1),
+            function: 0,
             incidents: Vec::new(),
         };
         let mut history = History {
@@ -264,7 +270,7 @@ mod tests {
 
     fn replies(history: &mut History, replies: &[(Call, Reply)]) {
         let at = history.statements[0].from;
-        history.exchanges = replies.iter().map(|&(call, reply)| Exchange { call, at, reply }).collect();
+        history.exchanges = replies.iter().map(|&(call, reply)| Exchange { call, at, reply, nonce: None }).collect();
     }
 
     #[test]
@@ -314,9 +320,15 @@ mod tests {
         for reply in [Reply::Disturbed, Reply::Genuine(Meaning::Undecided), Reply::Genuine(Meaning::Open)] {
             assert_breaks(rule, |history| replies(history, &[(Call::CloseOrder, reply), (Call::OrderQuery, reply)]));
         }
-        assert_breaks(rule, |history| {
-            replies(history, &[(Call::CloseOrder, Reply::Replayed), (Call::OrderQuery, Reply::Disturbed)]);
-        });
+        let replayed = |is_proved| {
+            broken(|history| {
+                replies(history, &[(Call::CloseOrder, Reply::Replayed), (Call::OrderQuery, Reply::Disturbed)]);
+                history.final_state = Some(TradeState::NotPay);
+                history.statements[0].is_proved = is_proved;
+            })
+        };
+        assert_eq!(replayed(true).len(), 2);
+        assert_eq!(replayed(false), <[&str; 0]>::default());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The run of one merchant's part of the plan: functions that work off the jobs side by side, and the incidents.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
-    history::{Answer, Claim, Exchange, History, Published, Statement},
+    history::{Answer, Claim, Exchange, History, Published, Reply, Statement},
     ledger::Ledger,
     plan::{Incident, Job, MerchantPlan, Part, Work},
 };
@@ -35,7 +35,10 @@ const DIRECT_RETRIES: u32 = 2;
 const MAX_RECEIVES: u32 = 5;
 
 /// How many invocations a function has before its memory is first read.
-const WARM_UP: usize = 30;
+const WARM_UP: usize = 20;
+
+/// A function's timeout with which there is time for a query of every order.
+const TIME_TO_QUERY: Duration = Duration::from_secs(2);
 
 /// The sub-merchant that a partner's orders are of.
 const SUB_MCH_ID: &str = "1900000109";
@@ -53,8 +56,8 @@ struct Run {
     sandbox: Sandbox,
     plan: MerchantPlan,
     turns: Mutex<VecDeque<Turn>>,
-    /// How many planned jobs have begun.
-    begun: Mutex<usize>,
+    /// How many planned jobs have begun; held while incidents change, lest the end of one overtake its beginning.
+    begun: tokio::sync::Mutex<usize>,
     incidents: Mutex<Vec<Span>>,
     /// Every key that there was.
     keys: Mutex<Vec<String>>,
@@ -85,6 +88,7 @@ struct Invoked {
     /// Each order's index, its state before, and what the caller got.
     orders: Vec<(usize, Option<TradeState>, Answer)>,
     is_batch: bool,
+    timeout: Duration,
 }
 
 /// Runs it, and enters all of it into the ledger.
@@ -121,7 +125,7 @@ pub(super) async fn run(
     }
     let run = Arc::new(Run {
         turns: Mutex::new(plan.jobs.iter().map(|job| Turn { job: job.clone(), earlier: 0 }).collect()),
-        begun: Mutex::default(),
+        begun: tokio::sync::Mutex::default(),
         incidents: Mutex::default(),
         keys: Mutex::new(vec![plan.identity.api_key.clone()]),
         ledger: Mutex::new(ledger),
@@ -132,9 +136,9 @@ pub(super) async fn run(
     });
     let settled = Arc::new(settled);
     let mut workers = JoinSet::new();
-    for function in started {
+    for (index, function) in started.into_iter().enumerate() {
         let (run, settled) = (Arc::clone(&run), Arc::clone(&settled));
-        workers.spawn(async move { run.work(function, &*settled).await });
+        workers.spawn(async move { run.work(index, function, &*settled).await });
     }
     while let Some(worked) = workers.join_next().await {
         worked??;
@@ -144,7 +148,12 @@ pub(super) async fn run(
 
 impl Run {
     /// One function's work, until nothing is left to do.
-    async fn work(&self, mut function: Function, settled: &(impl Fn(usize) + Sync)) -> anyhow::Result<()> {
+    async fn work(
+        &self,
+        index: usize,
+        mut function: Function,
+        settled: &(impl Fn(usize) + Sync),
+    ) -> anyhow::Result<()> {
         let mut invocations = Vec::new();
         let mut early = None;
         loop {
@@ -155,7 +164,7 @@ impl Run {
             }
             let orders = turn.job.work.orders().to_vec();
             let states: Vec<_> = orders.iter().map(|&order| self.state(order)).collect();
-            let payers = self.send_payers(&turn);
+            self.send_payers(&turn);
             let from = Instant::now();
             let event = match &turn.job.work {
                 Work::Direct(order) => self.event(*order),
@@ -163,14 +172,14 @@ impl Run {
             };
             let invocation = function.invoke_within(&event, turn.job.timeout).await;
             let to = Instant::now();
-            drop(payers);
             lock(&self.ledger).invoked(&invocation, turn.job.timeout);
             let is_batch = matches!(turn.job.work, Work::Batch(_));
+            let timeout = turn.job.timeout;
             let answers = self.settle(turn, &invocation, settled);
             let orders = orders.into_iter().zip(states).zip(answers);
             let orders = orders.map(|((order, state), answer)| (order, state, answer)).collect();
             let request_id = invocation.ids.request_id.clone();
-            invocations.push(Invoked { request_id, from, to, orders, is_batch });
+            invocations.push(Invoked { request_id, from, to, orders, is_batch, timeout });
             if invocations.len() == WARM_UP {
                 early = function.memory_kib("VmRSS");
             }
@@ -179,7 +188,7 @@ impl Run {
             lock(&self.ledger).grown(late.saturating_sub(early));
         }
         let lines = invocations.iter().map(|invoked| invoked.orders.len()).sum();
-        self.read_log(&invocations, &function.wait_for_order_lines(lines).await);
+        self.read_log(index, &invocations, &function.wait_for_order_lines(lines).await);
         lock(&self.ledger).log(&function.logs(), &self.secrets());
         Ok(())
     }
@@ -190,11 +199,9 @@ impl Run {
 
     /// Begins or ends the incidents that are planned for before the next planned job.
     async fn change_incidents(&self) -> anyhow::Result<()> {
-        let job = {
-            let mut begun = lock(&self.begun);
-            *begun += 1;
-            *begun - 1
-        };
+        let mut begun = self.begun.lock().await;
+        let job = *begun;
+        *begun += 1;
         for &(_, incident) in self.plan.incidents.iter().filter(|(at, _)| *at == job) {
             let Sandbox { gateway, secrets, events, identity } = &self.sandbox;
             if !matches!(incident, Incident::Over(_)) {
@@ -244,19 +251,17 @@ impl Run {
     }
 
     /// Sends the payers of a job's orders on their way; the first time only.
-    fn send_payers(&self, turn: &Turn) -> JoinSet<()> {
-        let mut payers = JoinSet::new();
+    fn send_payers(&self, turn: &Turn) {
         for &order in turn.job.work.orders().iter().filter(|_| turn.earlier == 0) {
             let Some(planned) = self.plan.orders.get(order) else { continue };
             if let Some(delay) = planned.is_paid_after {
                 let (gateway, out_trade_no) = (self.sandbox.gateway.clone(), planned.out_trade_no.clone());
-                payers.spawn(async move {
+                tokio::spawn(async move {
                     sleep(delay).await;
                     gateway.pay(&out_trade_no);
                 });
             }
         }
-        payers
     }
 
     fn event(&self, order: usize) -> Value {
@@ -320,7 +325,7 @@ impl Run {
     }
 
     /// Reads what a function's log says of its invocations' orders.
-    fn read_log(&self, invocations: &[Invoked], lines: &[Value]) {
+    fn read_log(&self, function: usize, invocations: &[Invoked], lines: &[Value]) {
         let text = |line: &Value, name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut by_order: HashMap<(String, String), Vec<&Value>> = HashMap::new();
         for line in lines {
@@ -346,10 +351,11 @@ impl Run {
                         },
                         requests: ["attempts", "queries"].map(count),
                         answer,
-                        is_confirmed: planned.confirm.unwrap_or(invoked.is_batch),
+                        is_confirmed: planned.confirm.unwrap_or(invoked.is_batch) && invoked.timeout >= TIME_TO_QUERY,
                         state_before,
                         from: invoked.from,
                         to: invoked.to,
+                        function,
                         incidents: self.incidents_during(invoked),
                     }
                 });
@@ -389,6 +395,7 @@ impl Run {
                 history.exchanges.extend(Exchange::read(&received));
             }
         }
+        mark_known_replays(&mut histories);
         let mut ledger = lock(&self.ledger).clone();
         let secrets = self.secrets();
         for event in self.sandbox.events.events() {
@@ -433,6 +440,30 @@ impl Run {
             None
         };
         Published { claim: event.detail.get("outcome").and_then(Claim::read), at: event.at, mistake }
+    }
+}
+
+/// Calls replies disturbed that are replayed to the function that got them when they were genuine and settled an order:
+/// it must notice.
+fn mark_known_replays(histories: &mut [History]) {
+    let mut got = HashSet::new();
+    for history in &*histories {
+        for statement in &history.statements {
+            let settling = history.exchanges_of(statement).filter(|exchange| exchange.reply.settles());
+            got.extend(settling.filter_map(|exchange| Some((statement.function, exchange.nonce.clone()?))));
+        }
+    }
+    for history in histories {
+        for statement in &history.statements {
+            for exchange in &mut history.exchanges {
+                let is_its = (statement.from..=statement.to).contains(&exchange.at);
+                if let (true, Reply::Replayed, Some(nonce)) = (is_its, exchange.reply, &exchange.nonce)
+                    && got.contains(&(statement.function, nonce.clone()))
+                {
+                    exchange.reply = Reply::Disturbed;
+                }
+            }
+        }
     }
 }
 
