@@ -1,22 +1,26 @@
-//! Any bytes as WeChat Pay's reply: nothing panics, and nothing that is not signed with the key closes an order.
+//! Any bytes as WeChat Pay's reply to either call: nothing panics, and nothing that is not signed with the key says what
+//! became of an order.
 #![no_main]
 
 use std::sync::LazyLock;
 
 use close_order::{
-    merchant::Merchant,
+    answer::Answer,
     order::Order,
-    wechat_pay::{CloseRequest, MAX_BYTES, Reply, Verdict},
+    outcome::Outcome,
+    wechat_pay::{MAX_BYTES, Merchant, Reply, ReplyCode, Request},
 };
 use libfuzzer_sys::fuzz_target;
 
 static MERCHANTS: LazyLock<Vec<Merchant>> = LazyLock::new(|| {
-    let secret = |sign_type: &str| {
+    let secret = |mch_type: &str, sign_type: &str| {
         format!(
-            r#"{{"appid":"wx1","mch_id":"1","api_key":"k3yN0b0dyKn0wsk3yN0b0dyKn0ws0000","sign_type":"{sign_type}"}}"#
+            r#"{{"mch_type":"{mch_type}","appid":"wx1","mch_id":"1","api_key":"k3yN0b0dyKn0wsk3yN0b0dyKn0ws0000","sign_type":"{sign_type}"}}"#
         )
     };
-    ["MD5", "HMAC-SHA256"].map(|sign_type| Merchant::from_secret(&secret(sign_type)).unwrap()).into()
+    [("partner", "MD5"), ("partner", "HMAC-SHA256"), ("merchant", "MD5")]
+        .map(|(mch_type, sign_type)| Merchant::from_secret(secret(mch_type, sign_type).as_bytes()).unwrap())
+        .into()
 });
 
 static ORDER: LazyLock<Order> =
@@ -24,14 +28,20 @@ static ORDER: LazyLock<Order> =
 
 fuzz_target!(|body: &[u8]| {
     for merchant in MERCHANTS.iter() {
-        let Ok(reply) = Reply::believe(body, &CloseRequest::new(&ORDER, merchant)) else { continue };
-        assert!(body.len() <= MAX_BYTES);
-        assert!(matches!(reply.verdict(), Verdict::Refused | Verdict::SignRefused), "{reply:?}");
-        let answer = serde_json::to_string(&reply).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        // Read back, the last of two fields of one name would hide the first.
-        assert_eq!(json.to_string().len(), answer.len());
-        assert_eq!(json["returnCode"], "FAIL");
-        assert!(json.get("result_code").is_none() && json.get("resultCode").is_none());
+        for request in [Request::close(&ORDER, merchant), Request::query(&ORDER, merchant)] {
+            let Ok(reply) = Reply::verify(body, &request) else { continue };
+            assert!(body.len() <= MAX_BYTES);
+            let is_unsigned = matches!(
+                reply.code(),
+                ReplyCode::Rejected | ReplyCode::SignatureRefused | ReplyCode::SystemError | ReplyCode::RateLimited
+            );
+            assert!(is_unsigned && !reply.is_signed(), "{reply:?}");
+            let answer = serde_json::to_string(&Answer::reply(Outcome::Rejected, &reply, None, &request)).unwrap();
+            let json: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            // Read back, the last of two fields of one name would hide the first.
+            assert_eq!(json.to_string().len(), answer.len());
+            assert_eq!(json["returnCode"], "FAIL");
+            assert!(json.get("result_code").is_none() && json.get("resultCode").is_none());
+        }
     }
 });
