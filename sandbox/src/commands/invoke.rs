@@ -109,14 +109,21 @@ async fn one_order(answer: &Value, function: &Function) -> bool {
     let outcome = match text("outcome") {
         Some(outcome) => outcome.to_owned(),
         // A function error has no such field, but its log line.
-        None => logged(&function.wait_for_order_lines(1).await, |_| true),
+        None => {
+            let lines = function.wait_for_order_lines(1).await;
+            let outcome = lines.first().and_then(|line| line.get("outcome")?.as_str());
+            outcome.unwrap_or("unknown").to_owned()
+        }
     };
     let (means, to_do, colour) = report::meaning(&outcome, text("trade_state").is_some());
     report::line("outcome", &format!("{outcome:<9} {means}"), colour);
     report::line("to do", to_do, colour);
-    let why = ["errorMessage", "errMsg", "returnMsg"].into_iter().filter_map(text);
-    for why in why.filter(|why| !matches!(*why, "OK" | "cloudPay.closeOrder:ok")) {
-        report::line("why", why, colour);
+    let code = text("err_code").filter(|_| !matches!(&*outcome, "closed" | "paid"));
+    let code = code.map(|code| format!("{code}: {}", text("err_code_des").unwrap_or_default()));
+    let texts = ["errorMessage", "errMsg", "returnMsg"].into_iter().filter_map(text);
+    let texts = texts.filter(|text| !matches!(*text, "OK" | "cloudPay.closeOrder:ok")).map(str::to_owned);
+    for why in code.into_iter().chain(texts) {
+        report::line("why", &why, colour);
     }
     let is_http_error = answer.get("statusCode").and_then(Value::as_u64).is_some_and(|status| status >= 400);
     !is_http_error && answer.get("errorType").is_none() && !matches!(&*outcome, "not_sent" | "rejected")
@@ -130,15 +137,12 @@ async fn batch(event: &Value, failures: &[Value], function: &Function) {
     report::line("outcome", &text, if failed.is_empty() { Colour::Green } else { Colour::Yellow });
     let lines = function.wait_for_order_lines(records.len()).await;
     for id in records.iter().filter_map(|record| record.get("messageId")) {
-        let outcome = logged(&lines, |line| line.get("message_id") == Some(id));
+        let line = lines.iter().find(|line| line.get("message_id") == Some(id));
+        let logged = |name: &str| line.and_then(|line| line.get(name)?.as_str()).unwrap_or("-");
         let (becomes, colour) =
             if failed.contains(&id) { ("comes back", Colour::Yellow) } else { ("is done", Colour::Green) };
-        report::line("message", &format!("{} {becomes}: {outcome}", id.as_str().unwrap_or_default()), colour);
+        let (outcome, number) = (logged("outcome"), logged("out_trade_no"));
+        let id = id.as_str().unwrap_or_default();
+        report::line("message", &format!("{id} {becomes}: {outcome}, out_trade_no {number}"), colour);
     }
-}
-
-/// The outcome in the first of these log lines that fits.
-fn logged(lines: &[Value], fits: impl Fn(&Value) -> bool) -> String {
-    let line = lines.iter().find(|line| fits(line));
-    line.and_then(|line| line.get("outcome")?.as_str()).unwrap_or("unknown").to_owned()
 }

@@ -91,6 +91,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     guide(&runtime, queue.as_ref());
     loop {
         tokio::select! {
+            // In this order: what the function did for a message comes before what became of the message.
+            biased;
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted?;
                 return Ok(ExitCode::SUCCESS);
@@ -160,7 +162,7 @@ fn guide(runtime: &RuntimeApi, queue: Option<&Queue>) {
 fn message_line(report: &Report) {
     let (text, colour) = match report.step {
         Step::Posted(delay) => (format!("is due in {} s", delay.as_secs()), Colour::Cyan),
-        Step::Delivered(receives) => (format!("is delivered, {receives} of {MAX_RECEIVES} times"), Colour::Cyan),
+        Step::Delivered(receives) => (format!("is delivered: time {receives} of {MAX_RECEIVES}"), Colour::Cyan),
         Step::Done => ("is done".to_owned(), Colour::Green),
         Step::ComesBack => (format!("failed, and comes back in {} s", VISIBILITY.as_secs()), Colour::Yellow),
         Step::GivenUp => {
