@@ -28,7 +28,7 @@ pub(super) enum CloseResult {
     RateLimited,
     /// No connection at all, no key, no order.
     NothingSent,
-    /// The time ran out, with nothing in hand.
+    /// The time ran out after something may have been sent, with nothing in hand.
     OutOfTime,
 }
 
@@ -77,7 +77,7 @@ impl CloseResult {
                 ReplyCode::SignatureRefused | ReplyCode::Rejected if may_have_closed => Self::RejectedBesideOthers,
                 ReplyCode::SignatureRefused | ReplyCode::Rejected => Self::Rejected,
             },
-            Err(Fault::DeadlineExceeded { .. }) => Self::OutOfTime,
+            Err(Fault::DeadlineExceeded { was_sent: true }) => Self::OutOfTime,
             Err(_) if may_have_closed => Self::NoReply,
             Err(_) => Self::NothingSent,
         }
