@@ -115,16 +115,27 @@ impl SendError {
             (false, false) if error.is_dns() => return Self::Unresolved,
             (false, false) => {}
         }
-        let mut source = error.source();
-        while let Some(error) = source {
-            let io = error.downcast_ref::<io::Error>();
-            let inner = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            match inner.or(error.downcast_ref::<rustls::Error>()) {
+        let mut next = error.source();
+        while let Some(error) = next {
+            match error.downcast_ref::<rustls::Error>() {
                 Some(rustls::Error::InvalidCertificate(_)) => return Self::UntrustedCertificate,
                 Some(_) => return Self::Tls,
-                None if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) => return Self::Refused,
-                None => source = error.source(),
+                None => {}
             }
+            let io = error.downcast_ref::<io::Error>();
+            match io.map(io::Error::kind) {
+                Some(io::ErrorKind::ConnectionRefused) => return Self::Refused,
+                // Before a request is sent, only the handshake reads.
+                Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe) => {
+                    return Self::Tls;
+                }
+                _ => {}
+            }
+            // The source of an I/O error is that of the error that it wraps.
+            next = match io.and_then(io::Error::get_ref) {
+                Some(wrapped) => Some(wrapped),
+                None => error.source(),
+            };
         }
         Self::NoConnection
     }
@@ -250,5 +261,107 @@ fn connector_error(error: &reqwest::Error) -> ConnectorError {
 impl fmt::Debug for AwsHttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AwsHttpClient")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Where every connection is read from once and then gets these bytes, and is closed; `None` leaves it open.
+    async fn server(response: Option<Vec<u8>>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                match &response {
+                    Some(response) => {
+                        let _ = stream.write_all(response).await;
+                    }
+                    None => open.push(stream),
+                }
+            }
+        });
+        address
+    }
+
+    fn with_body(bytes: usize) -> Option<Vec<u8>> {
+        let head = format!("HTTP/1.1 418 I'm a teapot\r\nx-tea: green\r\ncontent-length: {bytes}\r\n\r\n");
+        Some([head.into_bytes(), vec![b'x'; bytes]].concat())
+    }
+
+    fn client() -> Client {
+        new(RootCertStore::empty()).unwrap().pooled
+    }
+
+    /// What becomes of a request, and whether its body says that something of it was sent.
+    async fn send(url: String, limit: Duration) -> (SendError, bool) {
+        let (body, was_sent) = watched_body("body".to_owned());
+        let error = client().post(url).timeout(limit).body(body).send().await.unwrap_err();
+        (SendError::new(&error, was_sent.get()), was_sent.get())
+    }
+
+    #[tokio::test]
+    async fn an_error_says_what_failed_and_whether_anything_was_sent() {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let [closes, hangs] = [server(Some(Vec::new())).await, server(None).await];
+        let plain = server(with_body(0)).await;
+        let long = Duration::from_secs(5);
+        for (url, limit, expected) in [
+            ("http://nobody.invalid".to_owned(), long, SendError::Unresolved),
+            (format!("http://{nobody}"), long, SendError::Refused),
+            (format!("https://{nobody}"), long, SendError::Refused),
+            (format!("https://{hangs}"), Duration::from_millis(100), SendError::ConnectTimedOut),
+            (format!("https://{closes}"), long, SendError::Tls),
+            (format!("https://{plain}"), long, SendError::Tls),
+            (format!("http://{closes}"), long, SendError::ConnectionLost),
+            (format!("http://{hangs}"), Duration::from_millis(100), SendError::TimedOut),
+        ] {
+            assert_eq!(send(url.clone(), limit).await, (expected, expected.was_sent()), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit_and_no_further() {
+        for (bytes, expected) in [(0, Some(0)), (10, Some(10)), (11, None), (1024 * 1024, None)] {
+            let response = client().get(format!("http://{}", server(with_body(bytes)).await)).send().await.unwrap();
+            let body = read_at_most(10, response).await.unwrap();
+            assert_eq!(body.map(|body| body.len()), expected, "{bytes}");
+        }
+    }
+
+    async fn call(url: String) -> Result<HttpResponse, ConnectorError> {
+        let mut request = HttpRequest::new(SdkBody::from("{}"));
+        request.set_method("POST").unwrap();
+        request.set_uri(url).unwrap();
+        AwsHttpClient(client()).call(request).await
+    }
+
+    #[tokio::test]
+    async fn the_aws_sdk_gets_status_headers_and_body_or_the_cause() {
+        let answer = call(format!("http://{}", server(with_body(3)).await)).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers().get("x-tea")), (418, Some("green")));
+        assert_eq!(answer.body().bytes(), Some(&b"xxx"[..]));
+
+        let too_large = call(format!("http://{}", server(with_body(MAX_AWS_ANSWER + 1)).await)).await.unwrap_err();
+        assert!(!too_large.is_io() && !too_large.is_timeout(), "{too_large:?}");
+
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        for (address, expected) in
+            [(nobody, SendError::Refused), (server(Some(Vec::new())).await, SendError::ConnectionLost)]
+        {
+            let error = call(format!("http://{address}")).await.unwrap_err();
+            assert!(error.is_io(), "{error:?}");
+            assert_eq!(error.source().and_then(|cause| cause.downcast_ref()), Some(&expected));
+        }
     }
 }
