@@ -1,9 +1,11 @@
 //! The world of a test: a sandbox of its own, and the real binary in it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandbox::{
-    Sandbox, mock::function::Function, mock::function::FunctionBuilder, mock::gateway::TradeState,
+    Sandbox,
+    mock::function::{Function, FunctionBuilder},
+    mock::gateway::{Call, TradeState},
     mock::identity::Identity,
 };
 use serde_json::{Value, json};
@@ -15,6 +17,30 @@ pub const ORDER: &str = "1217752501201407033233368018";
 pub struct World {
     pub sandbox: Sandbox,
     pub function: Function,
+}
+
+impl World {
+    /// Which endpoint took each closeorder request, from 0.
+    pub fn closed_at(&self) -> Vec<usize> {
+        self.taken(Call::CloseOrder)
+    }
+
+    /// Which endpoint took each orderquery request, from 0.
+    pub fn queried_at(&self) -> Vec<usize> {
+        self.taken(Call::OrderQuery)
+    }
+
+    fn taken(&self, call: Call) -> Vec<usize> {
+        let received = self.sandbox.gateway.received();
+        received.iter().filter(|it| it.call == Some(call)).map(|it| it.endpoint).collect()
+    }
+
+    /// The last line about an order, once there are so many.
+    pub async fn order_line(&self, count: usize) -> Value {
+        let mut lines = self.function.wait_for_order_lines(count).await;
+        assert_eq!(lines.len(), count, "{lines:?}");
+        lines.pop().unwrap()
+    }
 }
 
 /// What the smallest Lambda function has, in bytes.
@@ -30,7 +56,7 @@ pub async fn world() -> World {
     world_with(Identity::default(), |function| function).await
 }
 
-/// A world of another service provider or another function.
+/// A world of another merchant or another function.
 pub async fn world_with(identity: Identity, adapt: impl FnOnce(FunctionBuilder) -> FunctionBuilder) -> World {
     let sandbox = Sandbox::start_as(identity).await.unwrap();
     sandbox.gateway.put_order(ORDER, TradeState::NotPay);
@@ -49,7 +75,35 @@ pub fn event(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Half a second: a short timeout for one try.
+/// A batch of messages with these bodies; the message ids are their places.
+pub fn batch(bodies: impl IntoIterator<Item = Value>) -> Value {
+    let template = event("sqs")["Records"][0].clone();
+    let records = bodies.into_iter().enumerate().map(|(place, body)| {
+        let mut record = template.clone();
+        record["messageId"] = json!(place.to_string());
+        record["body"] = json!(body.to_string());
+        record
+    });
+    json!({"Records": records.collect::<Vec<_>>()})
+}
+
+/// All that a function logged, once it holds this text: a line can come later than the answer.
+pub async fn wait_for_log(function: &Function, text: &str) -> String {
+    let start = Instant::now();
+    while !function.logs().contains(text) {
+        assert!(start.elapsed() < Duration::from_secs(5), "no {text:?} in {}", function.logs());
+        tokio::time::sleep(ms(5)).await;
+    }
+    function.logs()
+}
+
+/// The lines with this message among JSON lines.
+pub fn lines(logs: &str, message: &str) -> Vec<Value> {
+    let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["message"] == message).collect()
+}
+
+/// Half a second: a short timeout for one attempt.
 pub const SHORT_MS: &str = "500";
 
 /// So many milliseconds.
