@@ -5,6 +5,7 @@
 'use strict'
 
 const assert = require('node:assert')
+const { randomBytes } = require('node:crypto')
 const { before, test } = require('node:test')
 const { SUB_MCH_ID, gateway, lambda, order, realFunction, signed, wechatCloud } = require('./mocks')
 
@@ -36,7 +37,7 @@ const signedReply = more => request => signed({
   mch_id: request.mch_id,
   sub_mch_id: request.sub_mch_id,
   sub_appid: request.sub_appid,
-  nonce_str: '5K8264ILTKCH16CQ2502SI8ZNMTM67VS',
+  nonce_str: randomBytes(16).toString('hex'),
   ...more
 })
 
