@@ -43,7 +43,7 @@ pub fn start(config: LogConfig) {
     if let Some(variable) = config.unknown_variable {
         tracing::warn!(
             variable,
-            "the variable has an unknown value; the log is JSON at INFO where it says nothing else"
+            "the value of this variable is unknown; JSON and INFO are used instead"
         );
     }
 }

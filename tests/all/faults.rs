@@ -240,7 +240,7 @@ async fn a_connect_timeout_is_no_connection_and_nothing_was_sent() {
         let line = world.order_line(number).await;
         assert_eq!(values(&line, ["level", "outcome", "queries"]), [json!("ERROR"), json!("not_sent"), json!(0)]);
     }
-    let [in_time, too_late] = [0, 1].map(|place| world.function.order_lines()[place].clone());
+    let [in_time, too_late] = [0, 1].map(|place| world.function.lines("order")[place].clone());
     let names = ["reason", "cause", "attempts"];
     assert_eq!(values(&in_time, names), [json!("GatewayUnreachable"), json!("connect timed out"), json!(3)]);
     assert_eq!(too_late["reason"], "DeadlineExceeded", "{too_late}");
