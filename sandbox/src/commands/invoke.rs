@@ -108,12 +108,7 @@ async fn one_order(answer: &Value, function: &Function) -> bool {
     let text = |name: &str| order.get(name).and_then(Value::as_str);
     let outcome = match text("outcome") {
         Some(outcome) => outcome.to_owned(),
-        // A function error has no such field, but its log line.
-        None => {
-            let lines = function.wait_for_order_lines(1).await;
-            let outcome = lines.first().and_then(|line| line.get("outcome")?.as_str());
-            outcome.unwrap_or("unknown").to_owned()
-        }
+        None => logged_outcome(function).await,
     };
     let (means, to_do, colour) = report::meaning(&outcome, text("trade_state").is_some());
     report::line("outcome", &format!("{outcome:<9} {means}"), colour);
@@ -127,6 +122,13 @@ async fn one_order(answer: &Value, function: &Function) -> bool {
     }
     let is_http_error = answer.get("statusCode").and_then(Value::as_u64).is_some_and(|status| status >= 400);
     !is_http_error && answer.get("errorType").is_none() && !matches!(&*outcome, "not_sent" | "rejected")
+}
+
+/// The outcome of a function error, which has no such field; but its log line has.
+async fn logged_outcome(function: &Function) -> String {
+    let lines = function.wait_for_order_lines(1).await;
+    let outcome = lines.first().and_then(|line| line.get("outcome")?.as_str());
+    outcome.unwrap_or("unknown").to_owned()
 }
 
 /// Says what became of the messages of a batch, and which of them come back.

@@ -1,5 +1,5 @@
-//! Signatures as the gateway makes and checks them: written for itself and not shared with the function, so that a
-//! mistake in one is not cancelled by the same mistake in the other.
+//! WeChat Pay's signed XML: documents as the gateway writes and reads them, and the signatures in them. Written for the
+//! mock and not shared with the function, so that a mistake in one is not cancelled by the same mistake in the other.
 
 use std::{collections::BTreeMap, fmt::Write};
 
