@@ -1,5 +1,7 @@
 //! Connections that can be broken from within: what a flaky gateway does to its callers. Plain ones, or TLS on top.
 
+mod black_hole;
+
 use std::{
     future::poll_fn,
     io,
@@ -13,30 +15,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
 use axum::{
     Router,
     extract::connect_info::Connected,
     serve::{IncomingStream, Listener},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered, task::AtomicWaker};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_rustls::{Accept, TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tokio_util::either::Either;
+
+pub use black_hole::BlackHole;
 
 use super::lock;
 
 /// How long accepting pauses after an error that is not one connection's own, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a connection on loopback may take before it is one that is never made.
-const CONNECT_TIME: Duration = Duration::from_millis(100);
 
 /// How a connection ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,47 +275,11 @@ impl Connected<IncomingStream<'_, BreakableListener>> for ThisConnection {
     }
 }
 
-/// An address where no connection is ever made or refused: what a firewall does that drops packets. It is a listener
-/// that accepts nothing, with as many connections waiting as it takes.
-#[derive(Debug)]
-pub struct BlackHole {
-    address: SocketAddr,
-    _listener: Socket,
-    _waiting: Vec<TcpStream>,
-}
-
-impl BlackHole {
-    /// Opens one, on loopback and a port of the system's choosing.
-    ///
-    /// # Errors
-    /// When loopback can't be listened on, or connections are still made when a hundred are waiting.
-    pub async fn open() -> anyhow::Result<Self> {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
-        listener.listen(0)?;
-        let address = listener.local_addr()?.as_socket().context("an address of IP")?;
-        let mut waiting = Vec::new();
-        while waiting.len() < 100 {
-            match timeout(CONNECT_TIME, TcpStream::connect(address)).await {
-                Ok(connected) => waiting.push(connected?),
-                Err(_) => return Ok(Self { address, _listener: listener, _waiting: waiting }),
-            }
-        }
-        bail!("{address} takes connections without end")
-    }
-
-    /// The base address.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        time::Instant,
+        time::{Instant, timeout},
     };
     use tokio_rustls::{
         TlsConnector,
@@ -368,12 +332,5 @@ mod tests {
         let (connected, accepted) = timeout(Duration::from_secs(5), both).await.expect("the other handshake stalls");
         assert!(connected.is_ok());
         assert_eq!(accepted.unwrap(), good_address);
-    }
-
-    #[tokio::test]
-    async fn a_black_hole_neither_takes_nor_refuses_a_connection() {
-        let hole = BlackHole::open().await.unwrap();
-        let connecting = TcpStream::connect(hole.url().strip_prefix("http://").unwrap().to_owned());
-        assert!(timeout(Duration::from_millis(300), connecting).await.is_err());
     }
 }

@@ -1,0 +1,186 @@
+//! How a function is started: its program, its environment, its limits.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::Command,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::Function;
+use crate::mock::{lock, runtime::RuntimeApi};
+
+/// The AWS credentials that every function gets: nothing of them may show anywhere.
+pub const ACCESS_KEY_ID: &str = "ASIACANARYACCESSKEY0";
+/// See [`ACCESS_KEY_ID`].
+pub const SECRET_ACCESS_KEY: &str = "canarySecretAccessKey/0123456789abcdefghi";
+/// See [`ACCESS_KEY_ID`].
+pub const SESSION_TOKEN: &str = "canarySessionToken0123456789";
+
+/// How long a start may take before it is given up.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A function to be started.
+#[derive(Clone, Debug)]
+pub struct FunctionBuilder {
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+    timeout: Duration,
+    memory_limit: Option<u64>,
+}
+
+impl FunctionBuilder {
+    /// A function of this program, with what Lambda itself puts into the environment.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        let environment = [
+            ("AWS_LAMBDA_FUNCTION_NAME", "close-order"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+            ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+            ("AWS_LAMBDA_LOG_LEVEL", "INFO"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/close-order"),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "2026/11/23/[$LATEST]00000000000000000000000000000000"),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_DEFAULT_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+            ("AWS_SESSION_TOKEN", SESSION_TOKEN),
+            ("_HANDLER", "bootstrap"),
+            ("LAMBDA_TASK_ROOT", "/var/task"),
+            ("PATH", "/usr/local/bin:/usr/bin/:/bin"),
+            ("LANG", "en_US.UTF-8"),
+            ("TZ", ":UTC"),
+        ];
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            timeout: Duration::from_secs(20),
+            memory_limit: None,
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Leaves a variable out.
+    #[must_use]
+    pub fn env_remove(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    /// The function's timeout, from which its deadlines come.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Limits the program's data to so many bytes (`RLIMIT_DATA`, by the shell's `ulimit -d`).
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// What runs, without its environment.
+    fn command(&self) -> Command {
+        let mut command = match self.memory_limit {
+            None => Command::new(&self.program),
+            Some(bytes) => {
+                let mut command = Command::new("/bin/sh");
+                let limit = (bytes / 1024).to_string();
+                command.args(["-c", "ulimit -d \"$1\" && shift && exec \"$@\"", "sh", &limit]).arg(&self.program);
+                command
+            }
+        };
+        command.args(&self.arguments);
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    /// Starts the function and waits until it asks for its first event.
+    ///
+    /// # Errors
+    /// When the program can't be run, or ends before that; the error has what it wrote.
+    pub async fn start(self) -> anyhow::Result<Function> {
+        let mut function = self.spawn().await?;
+        tokio::select! {
+            () = function.runtime.started() => {}
+            status = function.child.wait() => {
+                for reader in function.readers {
+                    let _ = reader.await;
+                }
+                bail!("the function ended at its start with {}: {}", status?, lock(&function.logs).trim());
+            }
+            () = tokio::time::sleep(START_TIMEOUT) => {
+                bail!("the function did not start in time: {}", function.logs());
+            }
+        }
+        Ok(function)
+    }
+
+    /// Starts the function and waits for nothing: an event can be there before it is.
+    ///
+    /// # Errors
+    /// When the program can't be run.
+    pub async fn spawn(self) -> anyhow::Result<Function> {
+        let runtime = RuntimeApi::start(([127, 0, 0, 1], 0).into()).await?;
+        let mut command = self.command();
+        command.env("AWS_LAMBDA_RUNTIME_API", runtime.authority()).envs(&self.environment);
+        let spawned = Instant::now();
+        let mut child = command.spawn().with_context(|| format!("can't run {}", self.program.display()))?;
+        let logs = Arc::<Mutex<String>>::default();
+        let readers = [
+            child.stdout.take().map(|stdout| collect(stdout, Arc::clone(&logs))),
+            child.stderr.take().map(|stderr| collect(stderr, Arc::clone(&logs))),
+        ];
+        let readers = readers.into_iter().flatten().collect();
+        Ok(Function { child, spawned, runtime, readers, logs, timeout: self.timeout })
+    }
+
+    /// Runs a program that is expected to end by itself.
+    ///
+    /// # Errors
+    /// When it can't be run or does not end in time.
+    pub async fn run_to_end(self) -> anyhow::Result<(ExitStatus, String)> {
+        let output = self.command().envs(&self.environment).output();
+        let output = timeout(START_TIMEOUT, output).await.context("the program did not end in time")??;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status, String::from_utf8_lossy(&text).into_owned()))
+    }
+}
+
+fn collect(stream: impl AsyncRead + Unpin + Send + 'static, logs: Arc<Mutex<String>>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stream).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let mut logs = lock(&logs);
+            logs.push_str(&line);
+            logs.push('\n');
+        }
+    })
+}
