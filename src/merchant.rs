@@ -71,6 +71,21 @@ enum ReadError {
     Revoked(Cow<'static, str>),
 }
 
+/// Counts a refresh as failed when it is dropped with a state in it: an invocation may end before its refresh does, and
+/// the next one must not wait for the same.
+struct GivenUp<'a> {
+    cache: &'a MerchantCache,
+    state: Option<State>,
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.cache.set(state);
+        }
+    }
+}
+
 impl MerchantCache {
     /// Nothing is read before someone asks. `settings` are those of Secrets Manager.
     #[must_use]
@@ -132,10 +147,12 @@ impl MerchantCache {
         let before = self.state();
         let retry_interval = self.ttl.min(RETRY_INTERVAL);
         let read = if before.merchant.is_some() {
-            // Counted as failed until it has succeeded: an invocation may end before the read does.
-            self.set(State { fresh: Some(((self.now)(), retry_interval)), ..before.clone() });
+            let given_up = State { fresh: Some(((self.now)(), retry_interval)), ..before.clone() };
+            let mut guard = GivenUp { cache: self, state: Some(given_up) };
             let too_late = || Err(ReadError::Unavailable(format!("{SERVICE} did not answer in time").into()));
-            timeout(REFRESH_TIMEOUT, self.fetch()).await.unwrap_or_else(|_| too_late())
+            let read = timeout(REFRESH_TIMEOUT, self.fetch()).await.unwrap_or_else(|_| too_late());
+            guard.state = None;
+            read
         } else {
             self.fetch().await
         };
@@ -189,5 +206,350 @@ impl MerchantCache {
 
     fn set(&self, state: State) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::Cell,
+        sync::{Arc, Mutex},
+    };
+
+    use aws_smithy_runtime_api::{
+        client::{
+            http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn},
+            orchestrator::{HttpRequest, HttpResponse},
+            result::ConnectorError,
+        },
+        http::StatusCode,
+    };
+    use aws_smithy_types::{body::SdkBody, retry::RetryConfig};
+    use futures_util::future::join_all;
+    use serde_json::{Value, json};
+    use tokio::time::{Instant, advance, sleep};
+
+    use super::*;
+
+    const TTL: Duration = Duration::from_mins(5);
+    const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
+    const ROTATED: &str = "292006250b4c09247ec02edce69f6a2d";
+
+    thread_local! {
+        /// How far the wall clock is ahead of tokio's, and when that began.
+        static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+        static START: Instant = Instant::now();
+    }
+
+    /// A wall clock that goes with tokio's paused one, and can be set.
+    fn wall_clock() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_hours(1) + AHEAD.get() + START.with(Instant::elapsed)
+    }
+
+    /// What Secrets Manager answers.
+    #[derive(Clone, Debug)]
+    enum Answer {
+        Secret(String),
+        Binary(Vec<u8>),
+        Error(&'static str),
+        Status(u16),
+        Unreachable,
+        Hang,
+    }
+
+    /// Secrets Manager as the SDK's HTTP client meets it, on tokio's clock: it takes a tenth of a second to answer.
+    #[derive(Clone, Debug)]
+    struct SecretsManager(Arc<Mutex<(Answer, u32)>>);
+
+    impl SecretsManager {
+        fn new(answer: Answer) -> Self {
+            Self(Arc::new(Mutex::new((answer, 0))))
+        }
+
+        fn cache(&self, ttl: Duration) -> MerchantCache {
+            let variable = |name: &str| match name {
+                "AWS_REGION" => Some("eu-central-1".to_owned()),
+                "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
+                _ => None,
+            };
+            let connector = SharedHttpConnector::new(self.clone());
+            let settings = aws::settings(aws::Service::SecretsManager, reqwest_client(), variable).into_builder();
+            // One request for each read, so that reads can be counted.
+            let settings = settings.retry_config(RetryConfig::disabled());
+            let settings = settings.http_client(http_client_fn(move |_, _| connector.clone())).build();
+            MerchantCache { now: wall_clock, ..MerchantCache::new(settings, "secret".to_owned(), ttl) }
+        }
+
+        fn set(&self, answer: Answer) {
+            self.0.lock().unwrap().0 = answer;
+        }
+
+        fn reads(&self) -> u32 {
+            self.0.lock().unwrap().1
+        }
+    }
+
+    impl HttpConnector for SecretsManager {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let answer = {
+                let mut state = self.0.lock().unwrap();
+                state.1 += 1;
+                state.0.clone()
+            };
+            let json = |status, body: Value| {
+                let status = StatusCode::try_from(status).unwrap();
+                Ok(HttpResponse::new(status, SdkBody::from(body.to_string())))
+            };
+            HttpConnectorFuture::new(async move {
+                sleep(Duration::from_millis(100)).await;
+                match answer {
+                    Answer::Secret(secret) => json(200, json!({"SecretString": secret})),
+                    Answer::Binary(secret) => {
+                        use base64::Engine;
+                        json(200, json!({"SecretBinary": base64::prelude::BASE64_STANDARD.encode(secret)}))
+                    }
+                    Answer::Error(code) => json(400, json!({"__type": code, "message": "a message"})),
+                    Answer::Status(status) => json(status, Value::Null),
+                    Answer::Unreachable => Err(ConnectorError::io("reset".into())),
+                    Answer::Hang => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    fn reqwest_client() -> reqwest::Client {
+        crate::http_client::new(rustls::RootCertStore::empty()).unwrap().pooled
+    }
+
+    fn secret(api_key: &str) -> Answer {
+        Answer::Secret(json!({"appid": "wx8888888888888888", "mch_id": "1900000109", "api_key": api_key}).to_string())
+    }
+
+    fn merchant(api_key: &str) -> Merchant {
+        let Answer::Secret(secret) = secret(api_key) else { unreachable!() };
+        Merchant::from_secret(secret.as_bytes()).unwrap()
+    }
+
+    fn cause(fault: Fault) -> String {
+        let Fault::CredentialsUnavailable { cause } = fault else { unreachable!() };
+        cause.into_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_read_serves_everyone_who_waits_for_it_be_it_a_success_or_a_failure() {
+        let secrets = SecretsManager::new(secret(KEY));
+        let cache = secrets.cache(TTL);
+        let merchants = join_all((0..10).map(|_| cache.current())).await;
+        assert!(merchants.into_iter().all(|merchant| merchant.is_ok()));
+        assert_eq!(secrets.reads(), 1);
+
+        let secrets = SecretsManager::new(Answer::Status(503));
+        let cache = secrets.cache(TTL);
+        let failures = join_all((0..10).map(|_| cache.current())).await;
+        assert!(failures.into_iter().all(|failure| failure.is_err()));
+        assert_eq!(secrets.reads(), 1);
+        assert!(cache.current().await.is_err());
+        assert_eq!(secrets.reads(), 2, "a failure is not cached: the next order reads again");
+        secrets.set(secret(KEY));
+        assert_eq!(*cache.current().await.unwrap(), merchant(KEY));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_secret_is_cached_for_its_time() {
+        let secrets = SecretsManager::new(secret(KEY));
+        let cache = secrets.cache(TTL);
+        cache.current().await.unwrap();
+        secrets.set(secret(ROTATED));
+        advance(TTL - Duration::from_secs(1)).await;
+        assert_eq!(*cache.current().await.unwrap(), merchant(KEY));
+        assert_eq!(secrets.reads(), 1);
+        advance(Duration::from_secs(1)).await;
+        let merchants = join_all((0..10).map(|_| cache.current())).await;
+        assert!(merchants.into_iter().all(|read| *read.unwrap() == merchant(ROTATED)));
+        assert_eq!(secrets.reads(), 2, "and one read serves a whole batch then");
+
+        let secrets = SecretsManager::new(secret(KEY));
+        let cache = secrets.cache(Duration::ZERO);
+        for reads in 1..=3 {
+            cache.current().await.unwrap();
+            assert_eq!(secrets.reads(), reads, "without a time each order reads");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn its_time_is_the_wall_clocks_so_that_a_frozen_process_reads_it_anew() {
+        let secrets = SecretsManager::new(secret(KEY));
+        let cache = secrets.cache(TTL);
+        cache.current().await.unwrap();
+        AHEAD.set(TTL - Duration::from_secs(1));
+        cache.current().await.unwrap();
+        assert_eq!(secrets.reads(), 1);
+        AHEAD.set(Duration::from_hours(1));
+        cache.current().await.unwrap();
+        assert_eq!(secrets.reads(), 2);
+        AHEAD.set(Duration::ZERO);
+        cache.current().await.unwrap();
+        assert_eq!(secrets.reads(), 3, "a clock that was set back proves nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_signature_failure_the_secret_is_read_at_most_once_a_minute() {
+        let secrets = SecretsManager::new(secret(KEY));
+        let cache = secrets.cache(TTL);
+        let used = cache.current().await.unwrap();
+        assert!(cache.reread_if_changed(&used).await.is_none());
+        assert_eq!(secrets.reads(), 2);
+        secrets.set(secret(ROTATED));
+        advance(REREAD_INTERVAL - Duration::from_secs(1)).await;
+        assert!(cache.reread_if_changed(&used).await.is_none());
+        assert_eq!(secrets.reads(), 2, "not before a minute");
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(*cache.reread_if_changed(&used).await.unwrap(), merchant(ROTATED));
+        assert_eq!(secrets.reads(), 3);
+        assert_eq!(*cache.current().await.unwrap(), merchant(ROTATED));
+        assert_eq!(*cache.reread_if_changed(&used).await.unwrap(), merchant(ROTATED), "what changed before serves");
+        assert_eq!(secrets.reads(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn orders_that_meet_a_rotated_key_together_share_one_read() {
+        let secrets = SecretsManager::new(secret(KEY));
+        let cache = secrets.cache(TTL);
+        let used = cache.current().await.unwrap();
+        secrets.set(secret(ROTATED));
+        let changed = join_all((0..10).map(|_| cache.reread_if_changed(&used))).await;
+        assert!(changed.into_iter().all(|changed| *changed.unwrap() == merchant(ROTATED)));
+        assert_eq!(secrets.reads(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reread_that_fails_keeps_the_secret_and_counts_as_the_one_of_its_minute() {
+        for answer in [Answer::Status(503), Answer::Hang] {
+            let secrets = SecretsManager::new(secret(KEY));
+            let cache = secrets.cache(TTL);
+            let used = cache.current().await.unwrap();
+            secrets.set(answer.clone());
+            let start = Instant::now();
+            assert!(cache.reread_if_changed(&used).await.is_none(), "{answer:?}");
+            assert!(start.elapsed() <= REFRESH_TIMEOUT, "{answer:?}: a reply in hand waits for a second at most");
+            assert_eq!(*cache.current().await.unwrap(), merchant(KEY), "{answer:?}");
+            secrets.set(secret(ROTATED));
+            assert!(cache.reread_if_changed(&used).await.is_none(), "{answer:?}");
+            assert_eq!(secrets.reads(), 2, "{answer:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_secrets_manager_is_down_the_cached_secret_serves_and_is_read_again_after_half_a_minute() {
+        for answer in [
+            Answer::Error("ThrottlingException"),
+            Answer::Error("InternalServiceError"),
+            Answer::Error("ExpiredTokenException"),
+            Answer::Status(503),
+            Answer::Unreachable,
+            Answer::Hang,
+        ] {
+            let secrets = SecretsManager::new(secret(KEY));
+            let cache = secrets.cache(TTL);
+            cache.current().await.unwrap();
+            secrets.set(answer.clone());
+            advance(TTL).await;
+            let start = Instant::now();
+            let merchants = join_all((0..10).map(|_| cache.current())).await;
+            assert!(merchants.into_iter().all(|read| *read.unwrap() == merchant(KEY)), "{answer:?}");
+            assert!(start.elapsed() <= REFRESH_TIMEOUT, "{answer:?}: a refresh holds orders up for a second at most");
+            assert_eq!(secrets.reads(), 2, "{answer:?}");
+
+            secrets.set(secret(ROTATED));
+            advance(RETRY_INTERVAL - Duration::from_secs(1)).await;
+            assert_eq!(*cache.current().await.unwrap(), merchant(KEY), "{answer:?}");
+            assert_eq!(secrets.reads(), 2, "{answer:?}");
+            advance(Duration::from_secs(1)).await;
+            assert_eq!(*cache.current().await.unwrap(), merchant(ROTATED), "{answer:?}");
+            assert_eq!(secrets.reads(), 3, "{answer:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refresh_that_its_invocation_gives_up_counts_as_failed() {
+        let secrets = SecretsManager::new(secret(KEY));
+        let cache = secrets.cache(TTL);
+        cache.current().await.unwrap();
+        secrets.set(Answer::Hang);
+        advance(TTL).await;
+        assert!(timeout(Duration::from_millis(200), cache.current()).await.is_err());
+        let start = Instant::now();
+        assert_eq!(*cache.current().await.unwrap(), merchant(KEY));
+        assert!(start.elapsed().is_zero(), "the next order waits for nothing");
+        assert_eq!(secrets.reads(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_revoked_secret_is_not_used_any_more() {
+        for code in REVOKED {
+            let secrets = SecretsManager::new(secret(KEY));
+            let cache = secrets.cache(TTL);
+            let used = cache.current().await.unwrap();
+            secrets.set(Answer::Error(code));
+            cache.current().await.unwrap();
+            advance(TTL).await;
+            let failure = cause(cache.current().await.unwrap_err());
+            assert!(failure.contains(code) && !failure.contains("a message"), "{failure}");
+            assert!(cache.cached().is_none(), "{code}");
+            assert!(cache.current().await.is_err(), "{code}");
+            assert_eq!(secrets.reads(), 3, "{code}: each order asks again");
+            assert!(cache.reread_if_changed(&used).await.is_none(), "{code}");
+            secrets.set(secret(ROTATED));
+            assert_eq!(*cache.current().await.unwrap(), merchant(ROTATED), "{code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reread_that_finds_the_secret_revoked_stops_its_use_at_once() {
+        let secrets = SecretsManager::new(secret(KEY));
+        let cache = secrets.cache(TTL);
+        let used = cache.current().await.unwrap();
+        secrets.set(Answer::Error("AccessDeniedException"));
+        assert!(cache.reread_if_changed(&used).await.is_none());
+        assert!(cache.current().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_that_turns_malformed_is_not_used_and_not_covered_up_by_the_last_one() {
+        for (answer, expected) in [
+            (Answer::Secret("{}".to_owned()), "the secret's appid is missing"),
+            (Answer::Secret(String::new()), "the secret must be a JSON object with appid, mch_id and api_key"),
+            (Answer::Binary(vec![0xff]), "the secret must be UTF-8 text"),
+        ] {
+            let secrets = SecretsManager::new(secret(KEY));
+            let cache = secrets.cache(TTL);
+            cache.current().await.unwrap();
+            secrets.set(answer);
+            advance(TTL).await;
+            assert_eq!(cause(cache.current().await.unwrap_err()), expected);
+            secrets.set(secret(KEY));
+            assert_eq!(*cache.current().await.unwrap(), merchant(KEY), "{expected}: mended, it serves at once");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_is_read_from_string_and_binary_with_and_without_a_byte_order_mark() {
+        let Answer::Secret(text) = secret(KEY) else { unreachable!() };
+        let marked = format!("\u{feff}{text}");
+        for answer in [
+            Answer::Secret(text.clone()),
+            Answer::Secret(marked.clone()),
+            Answer::Binary(text.into_bytes()),
+            Answer::Binary(marked.into_bytes()),
+        ] {
+            let cache = SecretsManager::new(answer.clone()).cache(TTL);
+            assert_eq!(*cache.current().await.unwrap(), merchant(KEY), "{answer:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secrets_manager_that_hangs_at_first_is_given_up() {
+        let cache = SecretsManager::new(Answer::Hang).cache(TTL);
+        assert_eq!(cause(cache.current().await.unwrap_err()), "Secrets Manager did not answer in time");
     }
 }
