@@ -104,3 +104,105 @@ pub fn error_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<
     let SdkError::ServiceError(answered) = error else { return None };
     answered.err().code().filter(|code| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_secretsmanager::{config::ProvideCredentials, operation::get_secret_value::GetSecretValueError};
+    use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::ConnectorError};
+    use aws_smithy_types::{body::SdkBody, error::ErrorMetadata};
+
+    use super::*;
+
+    type Failure = SdkError<GetSecretValueError, HttpResponse>;
+
+    const CREDENTIALS: [(&str, &str); 3] =
+        [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key")];
+
+    fn settings_by(service: Service, variables: &[(&str, &str)]) -> SdkConfig {
+        let http = crate::http_client::new(rustls::RootCertStore::empty()).unwrap().pooled;
+        let get = |name: &str| variables.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned());
+        settings(service, http, get)
+    }
+
+    fn answered(code: &str) -> Failure {
+        let metadata = ErrorMetadata::builder().code(code).message("the security token QUOTED is invalid").build();
+        let response = HttpResponse::new(400.try_into().unwrap(), SdkBody::empty());
+        SdkError::service_error(GetSecretValueError::generic(metadata), response)
+    }
+
+    #[test]
+    fn a_cause_is_awss_code_or_a_fixed_phrase_and_never_awss_message() {
+        let unreachable = |cause| SdkError::dispatch_failure(ConnectorError::io(Box::new(cause)));
+        let [region, _, key] = CREDENTIALS;
+        for (variables, failure, expected) in [
+            (&CREDENTIALS[..], answered("AccessDeniedException"), "Service answered AccessDeniedException"),
+            (&CREDENTIALS, answered("not a code"), "Service answered with an error"),
+            (&CREDENTIALS, answered(&"x".repeat(65)), "Service answered with an error"),
+            (&CREDENTIALS, Failure::timeout_error("late"), "Service did not answer in time"),
+            (&CREDENTIALS, unreachable(SendError::TimedOut), "Service did not answer in time"),
+            (&CREDENTIALS, unreachable(SendError::Refused), "Service can't be reached: the connection was refused"),
+            (
+                &CREDENTIALS,
+                unreachable(SendError::UntrustedCertificate),
+                "Service can't be reached: the server's certificate is not trusted (SSL_CERT_FILE names the trusted \
+                 root certificates)",
+            ),
+            (&CREDENTIALS, Failure::construction_failure("what"), "Service can't be called"),
+            (&[], Failure::construction_failure("what"), "Service can't be called: AWS_REGION is not set"),
+            (
+                &[region, key],
+                Failure::construction_failure("what"),
+                "Service can't be called: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set",
+            ),
+        ] {
+            assert_eq!(cause("Service", &settings_by(Service::SecretsManager, variables), &failure), expected);
+        }
+    }
+
+    #[test]
+    fn a_services_own_endpoint_comes_before_the_general_one_and_an_empty_one_is_none() {
+        let general = ("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+        for (service, variables, expected) in [
+            (Service::SecretsManager, &[][..], None),
+            (Service::SecretsManager, &[("AWS_ENDPOINT_URL_SECRETS_MANAGER", "")], None),
+            (Service::SecretsManager, &[general], Some("http://127.0.0.1:1")),
+            (
+                Service::SecretsManager,
+                &[general, ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:2")],
+                Some("http://127.0.0.1:2"),
+            ),
+            (
+                Service::EventBridge,
+                &[general, ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:2")],
+                Some("http://127.0.0.1:1"),
+            ),
+            (
+                Service::EventBridge,
+                &[("AWS_ENDPOINT_URL_EVENTBRIDGE", "http://127.0.0.1:3")],
+                Some("http://127.0.0.1:3"),
+            ),
+        ] {
+            assert_eq!(settings_by(service, variables).endpoint_url(), expected, "{service:?} {variables:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_are_lambdas_and_what_can_not_stand_in_a_header_is_none() {
+        let with = |token| [&CREDENTIALS[..], &[("AWS_SESSION_TOKEN", token)]].concat();
+        for (variables, expected) in [
+            (with("token"), Some(("id", "key", Some("token")))),
+            (with(""), Some(("id", "key", None))),
+            (with("to\nken"), Some(("id", "key", None))),
+            (vec![("AWS_ACCESS_KEY_ID", "id")], None),
+            (vec![("AWS_ACCESS_KEY_ID", "i\nd"), ("AWS_SECRET_ACCESS_KEY", "key")], None),
+        ] {
+            let provider = settings_by(Service::SecretsManager, &variables).credentials_provider();
+            let credentials = match provider {
+                Some(provider) => Some(provider.provide_credentials().await.unwrap()),
+                None => None,
+            };
+            let shown = credentials.as_ref().map(|it| (it.access_key_id(), it.secret_access_key(), it.session_token()));
+            assert_eq!(shown, expected, "{variables:?}");
+        }
+    }
+}
