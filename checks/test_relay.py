@@ -2,13 +2,9 @@
 has to match. The tests themselves are relay/test/*.test.js."""
 
 import contextlib
-import filecmp
 import json
 import os
 import re
-import shutil
-
-import pytest
 
 from conftest import serving
 from tools import ACCOUNT, ROOT, free_port, run, running, tool
@@ -16,17 +12,7 @@ from tools import ACCOUNT, ROOT, free_port, run, running, tool
 RELAY = ROOT / "relay"
 
 
-@pytest.fixture(scope="session")
-def packages():
-    """What package-lock.json names, installed."""
-    lock, installed = RELAY / "package-lock.json", RELAY / "node_modules/.of-package-lock.json"
-    if not installed.exists() or not filecmp.cmp(lock, installed, shallow=False):
-        # With the caller's environment, where a mirror or a proxy may be named.
-        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=RELAY, env=os.environ)
-        shutil.copy(lock, installed)
-
-
-def test_the_relay_does_as_wx_server_sdk(function, sandbox_binary, packages, tmp_path):
+def test_the_relay_does_as_wx_server_sdk(function, sandbox_binary, relay_packages, tmp_path):
     # The functions' WeChat Pay is the tests' own proxy, which records what it passes on to the sandboxes.
     proxy = free_port()
     with contextlib.ExitStack() as stack:

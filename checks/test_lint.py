@@ -1,0 +1,65 @@
+"""Linters on what no compiler reads: the template and what SAM makes of it, scripts, workflows, the state machine."""
+
+import json
+import subprocess
+
+import pytest
+
+import expand
+from tools import ACCOUNT, CARGO, HOME, ROOT, SUITE, run, tool
+
+REGIONS = ("us-east-1", "cn-north-1")
+
+
+@pytest.fixture(scope="session", params=REGIONS)
+def expansion(request):
+    """A region, and the file with what SAM makes of the template there."""
+    file = HOME / f"template-{request.param}.json"
+    file.write_text(json.dumps(expand.expanded(request.param)))
+    return request.param, file
+
+
+def checkov(file):
+    run(tool("checkov"), "--framework", "cloudformation", "--compact", "--quiet", "--skip-download", "--file", file)
+
+
+def test_lint_the_template():
+    run(SUITE / "cfn-lint", "template.yaml")
+    checkov("template.yaml")
+
+
+def test_lint_what_sam_makes_of_the_template(expansion):
+    region, file = expansion
+    environment = CARGO | ACCOUNT | {"SAM_CLI_TELEMETRY": "0"}
+    run(tool("sam"), "validate", "--lint", "--template", "template.yaml", "--region", region, env=environment)
+    run(SUITE / "cfn-lint", "--regions", region, "--", file)
+    checkov(file)
+
+
+def test_lint_the_state_machine():
+    """cfn-lint knows state machines as a part of a template only."""
+    machine = {"Type": "AWS::StepFunctions::StateMachine", "Properties": {
+        "RoleArn": "arn:aws:iam::123456789012:role/none",
+        "Definition": json.loads((ROOT / "examples/step-functions.json").read_text(encoding="utf-8")),
+        "DefinitionSubstitutions": {"FunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:close-order"}}}
+    file = HOME / "machine.json"
+    file.write_text(json.dumps({"Resources": {"Machine": machine}}))
+    run(SUITE / "cfn-lint", file)
+
+
+def tracked():
+    """The repository's files, new ones included."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [file for file in map(ROOT.joinpath, files) if file.is_file()]
+
+
+def test_lint_shell_scripts():
+    scripts = [file for file in tracked() if file.open("rb").read(32).startswith((b"#!/usr/bin/env bash", b"#!/bin/sh"))]
+    assert ROOT / ".ci/run" in scripts and ROOT / "checks/run" in scripts
+    run(SUITE / "shellcheck", *scripts)
+
+
+@pytest.mark.parametrize("workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda file: file.name)
+def test_lint_workflows(workflow):
+    run(SUITE / "zizmor", "--offline", "--no-progress", workflow)
