@@ -1,6 +1,5 @@
-//! The key: read when it must be, kept for a while, read anew when the sign is refused.
-
-use std::time::Duration;
+//! The key: read when it must be, cached for a while, read anew when a signature is refused or does not match. What the
+//! cache does in time is tested beside it, on a paused clock.
 
 use sandbox::{
     Sandbox,
@@ -10,12 +9,13 @@ use sandbox::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{ORDER, World, function, ms, order, world, world_with};
+use crate::support::{ORDER, World, batch, function, lines, ms, order, values, wait_for_log, world, world_with};
 
 const ROTATED: &str = "ffffffffffffffffffffffffffffffff";
 
-async fn with_ttl(seconds: &str) -> World {
-    world_with(Identity::default(), |function| function.env("SECRET_CACHE_TTL_SECONDS", seconds)).await
+/// A world whose function caches the secret for no time: each order reads it anew.
+async fn uncached() -> World {
+    world_with(Identity::default(), |function| function.env("SECRET_CACHE_TTL_SECONDS", "0")).await
 }
 
 /// Rotates the key at the gateway and in the secret.
@@ -26,7 +26,7 @@ fn rotate(world: &World) {
 }
 
 #[tokio::test]
-async fn the_secret_is_read_once_at_the_start_and_kept() {
+async fn the_secret_is_read_once_at_the_start_and_cached() {
     let mut world = world().await;
     assert_eq!(world.sandbox.secrets.reads(), 1);
     for number in 0..5 {
@@ -47,24 +47,45 @@ async fn the_start_waits_two_seconds_for_the_secret_and_no_longer() {
 }
 
 #[tokio::test]
-async fn a_secret_that_cant_be_read_is_told_and_the_next_order_tries_again() {
-    for failure in [
-        Failure::AccessDenied,
-        Failure::InternalError,
-        Failure::Throttled,
-        Failure::Unavailable,
-        Failure::Hang,
-        Failure::Reset,
+async fn a_secret_that_cant_be_read_is_told_and_the_next_order_reads_again() {
+    for (failure, cause) in [
+        (Failure::AccessDenied, "Secrets Manager answered AccessDeniedException"),
+        (Failure::NotFound, "Secrets Manager answered ResourceNotFoundException"),
+        (Failure::DecryptionFailure, "Secrets Manager answered DecryptionFailure"),
+        (Failure::InternalError, "Secrets Manager answered InternalServiceError"),
+        (Failure::Throttled, "Secrets Manager answered ThrottlingException"),
+        (Failure::Unavailable, "Secrets Manager answered with an error"),
+        (Failure::Hang, "Secrets Manager did not answer in time"),
+        (Failure::Reset, "Secrets Manager can't be reached: the connection was lost"),
     ] {
         let sandbox = Sandbox::start().await.unwrap();
         sandbox.secrets.set_failure(Some(failure));
         let mut function = function(&sandbox).start().await.unwrap();
-        let invocation = function.invoke(&order(ORDER)).await;
+        let invocation = function.invoke_within(&order(ORDER), ms(2000)).await;
         assert_eq!(invocation.error_type().as_deref(), Some("CredentialsUnavailable"), "{failure:?} {invocation:?}");
-        assert!(invocation.text().contains("nothing was sent"), "{invocation:?}");
+        let text = invocation.text();
+        assert!(text.contains("nothing was sent") && text.contains(cause), "{failure:?}: {text}");
+        let line = &function.wait_for_order_lines(1).await[0];
+        let expected = [json!("ERROR"), json!("not_sent"), json!("CredentialsUnavailable"), json!(cause)];
+        assert_eq!(values(line, ["level", "outcome", "reason", "cause"]), expected, "{line}");
         assert!(sandbox.gateway.received().is_empty());
         sandbox.secrets.set_failure(None);
         assert_eq!(function.invoke(&order(ORDER)).await.json()["returnCode"], "SUCCESS", "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_aws_settings_lack_is_named() {
+    let sandbox = Sandbox::start().await.unwrap();
+    for (variables, missing) in [
+        (&["AWS_REGION", "AWS_DEFAULT_REGION"][..], "AWS_REGION is not set"),
+        (&["AWS_ACCESS_KEY_ID"], "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"),
+    ] {
+        let function = variables.iter().fold(function(&sandbox), |function, variable| function.env_remove(variable));
+        let mut function = function.start().await.unwrap();
+        let invocation = function.invoke(&order(ORDER)).await;
+        assert_eq!(invocation.error_type().as_deref(), Some("CredentialsUnavailable"), "{invocation:?}");
+        assert!(invocation.text().contains(missing), "{invocation:?}");
     }
 }
 
@@ -86,6 +107,7 @@ async fn a_malformed_secret_is_told_by_field_and_never_by_value() {
         (with("api_key", json!(null)), "api_key"),
         (with("sub_appid", json!("wx 1")), "sub_appid"),
         (with("sign_type", json!("SHA-1")), "sign_type"),
+        (with("mch_type", json!("shop")), "mch_type"),
     ] {
         let sandbox = Sandbox::start().await.unwrap();
         sandbox.secrets.set_text(&secret);
@@ -93,63 +115,118 @@ async fn a_malformed_secret_is_told_by_field_and_never_by_value() {
         let invocation = function.invoke(&order(ORDER)).await;
         assert_eq!(invocation.error_type().as_deref(), Some("CredentialsUnavailable"), "{secret}: {invocation:?}");
         assert!(invocation.text().contains(field), "{secret}: {invocation:?}");
-        let logs = function.logs();
+        let logs = wait_for_log(&function, "\"message\":\"order\"").await;
+        let warned = lines(&logs, "the secret is malformed");
+        assert!(warned.iter().all(|line| line["level"] == "WARN" && line["cause"].as_str().unwrap().contains(field)));
+        assert!(!warned.is_empty(), "{logs}");
         assert!(!invocation.text().contains(&key[1..]) && !logs.contains(&key[1..]), "{logs}");
         assert!(sandbox.gateway.received().is_empty());
     }
 }
 
 #[tokio::test]
-async fn the_secret_is_read_again_when_its_time_has_come() {
-    let mut world = with_ttl("1").await;
-    rotate(&world);
-    tokio::time::sleep(ms(1100)).await;
-    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["resultCode"], "SUCCESS");
-    assert_eq!(world.sandbox.gateway.received().len(), 1, "with the new key at once");
-}
-
-#[tokio::test]
-async fn while_secrets_manager_is_down_the_kept_secret_serves_on_with_a_warning() {
-    for failure in [Failure::InternalError, Failure::Throttled, Failure::Hang, Failure::Reset, Failure::AccessDenied] {
-        let mut world = with_ttl("1").await;
-        world.sandbox.secrets.set_failure(Some(failure));
-        tokio::time::sleep(ms(1100)).await;
-        let reply = world.function.invoke(&order(ORDER)).await.json();
-        assert_eq!(reply["resultCode"], "SUCCESS", "{failure:?}");
-        let logs = world.function.logs();
-        assert!(logs.contains("\"level\":\"WARN\"") && logs.contains("the secret can't be read"), "{logs}");
+async fn a_secret_is_read_from_binary_and_behind_a_byte_order_mark() {
+    let text = Identity::default().secret().to_string();
+    let marked = format!("\u{feff}{text}");
+    let mut world = uncached().await;
+    for (number, binary) in (0..).zip([None, Some(text.as_bytes()), Some(marked.as_bytes())]) {
+        match binary {
+            None => world.sandbox.secrets.set_text(&marked),
+            Some(binary) => world.sandbox.secrets.set_binary(binary),
+        }
+        let reply = world.function.invoke(&order(&number.to_string())).await.json();
+        assert_eq!(reply["outcome"], "closed", "{number}: {reply}");
     }
 }
 
 #[tokio::test]
-async fn a_secret_that_turns_out_malformed_is_not_papered_over() {
-    let mut world = with_ttl("1").await;
-    world.sandbox.secrets.set_text("{}");
-    tokio::time::sleep(ms(1100)).await;
-    let invocation = world.function.invoke(&order(ORDER)).await;
-    assert_eq!(invocation.error_type().as_deref(), Some("CredentialsUnavailable"), "{invocation:?}");
+async fn the_secret_is_read_again_when_its_time_has_come() {
+    let mut world = uncached().await;
+    rotate(&world);
+    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["outcome"], "closed");
+    assert_eq!(world.closed_at().len(), 1, "with the new key at once");
 }
 
 #[tokio::test]
-async fn a_rotated_key_is_noticed_by_the_refusal_and_the_order_closed_with_the_new_one() {
+async fn while_secrets_manager_is_down_the_cached_secret_serves_on_with_one_warning_and_no_other_line() {
+    for (failure, cause) in [
+        (Failure::InternalError, "Secrets Manager answered InternalServiceError"),
+        (Failure::Throttled, "Secrets Manager answered ThrottlingException"),
+        (Failure::Unavailable, "Secrets Manager answered with an error"),
+        (Failure::Hang, "Secrets Manager did not answer in time"),
+        (Failure::Reset, "Secrets Manager can't be reached: the connection was lost"),
+    ] {
+        let mut world = uncached().await;
+        world.sandbox.secrets.set_failure(Some(failure));
+        let invocation = world.function.invoke_within(&order(ORDER), ms(3000)).await;
+        assert_eq!(invocation.json()["outcome"], "closed", "{failure:?}: {invocation:?}");
+        let logs = wait_for_log(&world.function, "\"message\":\"order\"").await;
+        let warned = lines(&logs, "the secret could not be read");
+        assert_eq!(warned.len(), 1, "{logs}");
+        let expected = [json!("WARN"), json!(cause), json!(true)];
+        assert_eq!(values(&warned[0], ["level", "cause", "cached"]), expected, "{logs}");
+        assert_eq!(logs.lines().count(), 3, "start, warning, order: {logs}");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_secret_is_not_used_any_more() {
+    for (failure, code) in [
+        (Failure::AccessDenied, "AccessDeniedException"),
+        (Failure::NotFound, "ResourceNotFoundException"),
+        (Failure::InvalidRequest, "InvalidRequestException"),
+        (Failure::DecryptionFailure, "DecryptionFailure"),
+    ] {
+        let mut world = uncached().await;
+        world.sandbox.secrets.set_failure(Some(failure));
+        for _ in 0..2 {
+            let invocation = world.function.invoke(&order(ORDER)).await;
+            assert_eq!(invocation.error_type().as_deref(), Some("CredentialsUnavailable"), "{code}: {invocation:?}");
+            assert!(invocation.text().contains(code), "{invocation:?}");
+        }
+        let answer = world.function.invoke(&batch((0..10).map(|number| order(&number.to_string())))).await.json();
+        assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), 10, "{code}: {answer}");
+        assert!(world.sandbox.gateway.received().is_empty(), "{code}");
+        let warned =
+            lines(&wait_for_log(&world.function, "\"message_id\":\"9\"").await, "the secret could not be read");
+        assert!(!warned.is_empty() && warned.iter().all(|line| line["cached"] == false), "{warned:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_turns_malformed_is_not_covered_up_by_the_cached_one() {
+    let mut world = uncached().await;
+    world.sandbox.secrets.set_text("{}");
+    let invocation = world.function.invoke(&order(ORDER)).await;
+    assert_eq!(invocation.error_type().as_deref(), Some("CredentialsUnavailable"), "{invocation:?}");
+    assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_noticed_by_the_rejection_and_the_order_closed_with_the_new_one() {
     let mut world = world().await;
     rotate(&world);
-    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["resultCode"], "SUCCESS");
+    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["outcome"], "closed");
     assert_eq!(world.sandbox.gateway.order(ORDER), Some(TradeState::Closed));
-    assert_eq!((world.sandbox.secrets.reads(), world.sandbox.gateway.received().len()), (2, 2));
+    assert_eq!((world.sandbox.secrets.reads(), world.closed_at().len()), (2, 2));
 }
 
 #[tokio::test]
 async fn each_way_in_which_a_changed_key_shows_has_the_secret_read_anew() {
-    let refused = "<xml><return_code>FAIL</return_code><return_msg>签名错误,请检查</return_msg></xml>";
-    for fault in [Fault::Error("SIGNERROR"), Fault::Body(refused.into()), Fault::Forge] {
+    for fault in [
+        Fault::Error("SIGNERROR"),
+        Fault::UnsignedFail("签名错误,请检查"),
+        Fault::UnsignedFail("Sign Error"),
+        Fault::UnsignedFail("invalid SIGNATURE"),
+        Fault::Forge,
+    ] {
         let mut world = world().await;
         // Another sub_appid makes it another secret, and the key stays right.
         let changed = Identity { sub_appid: Some("wxchanged".to_owned()), ..Identity::default() };
         world.sandbox.secrets.set(&changed.secret());
         world.sandbox.gateway.fault_on_next_calls(Times::Next(1), fault.clone());
         let reply = world.function.invoke(&order(ORDER)).await.json();
-        assert_eq!(reply["returnCode"], "SUCCESS", "{fault:?}: {reply}");
+        assert_eq!(reply["outcome"], "closed", "{fault:?}: {reply}");
         let received = world.sandbox.gateway.received();
         assert_eq!(received.len(), 2, "{fault:?}");
         assert_eq!(received[1].fields["sub_appid"], "wxchanged");
@@ -162,38 +239,34 @@ async fn a_key_that_stays_wrong_is_returned_as_it_is_and_hammers_nobody() {
     world.sandbox.gateway.set_identity(world.sandbox.identity.with_key(ROTATED));
     for number in 0..5 {
         let reply = world.function.invoke(&order(&number.to_string())).await.json();
-        assert_eq!((&reply["returnCode"], &reply["returnMsg"]), (&json!("FAIL"), &json!("签名错误")));
+        assert_eq!(values(&reply, ["returnCode", "returnMsg", "outcome"]), ["FAIL", "签名错误", "rejected"]);
     }
     assert_eq!(world.sandbox.secrets.reads(), 2, "once at the start and once a minute");
     assert_eq!(world.sandbox.gateway.received().len(), 5);
     let lines = world.function.wait_for_order_lines(5).await;
-    assert!(lines.iter().all(|line| line["outcome"] == "sign_refused"), "{lines:?}");
+    assert!(lines.iter().all(|line| line["reason"] == "signature" && line["level"] == "WARN"), "{lines:?}");
 }
 
 #[tokio::test]
-async fn a_forged_reply_stays_unbelieved_after_the_secret_was_read_anew() {
+async fn a_forged_reply_stays_unverified_after_the_secret_was_read_anew() {
     let mut world = world().await;
     world.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::Forge);
     let invocation = world.function.invoke(&order(ORDER)).await;
     assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"), "{invocation:?}");
-    assert_eq!((world.sandbox.secrets.reads(), world.sandbox.gateway.received().len()), (2, 1));
+    assert_eq!((world.sandbox.secrets.reads(), world.closed_at().len()), (2, 1));
 }
 
 #[tokio::test]
-async fn a_batch_that_meets_a_rotated_key_reads_the_secret_once() {
+async fn a_key_rotated_before_a_batch_of_ten_fails_none_of_it_and_costs_one_read() {
     let mut world = world().await;
     rotate(&world);
-    let template = crate::support::event("sqs")["Records"][0].clone();
-    let records: Vec<Value> = (0..10)
-        .map(|number| {
-            let mut record = template.clone();
-            record["body"] = json!(order(&number.to_string()).to_string());
-            record["messageId"] = json!(number.to_string());
-            record
-        })
-        .collect();
-    let answer = world.function.invoke(&json!({"Records": records})).await.json();
+    let numbers: Vec<_> = (0..10).map(|number| number.to_string()).collect();
+    for number in &numbers {
+        world.sandbox.gateway.put_order(number, TradeState::NotPay);
+    }
+    let answer = world.function.invoke(&batch(numbers.iter().map(|number| order(number)))).await.json();
     assert_eq!(answer, json!({"batchItemFailures": []}));
+    assert!(numbers.iter().all(|number| world.sandbox.gateway.order(number) == Some(TradeState::Closed)));
     assert_eq!(world.sandbox.secrets.reads(), 2);
 }
 
@@ -201,7 +274,7 @@ async fn a_batch_that_meets_a_rotated_key_reads_the_secret_once() {
 async fn when_reading_anew_fails_the_reply_is_returned_as_it_is() {
     let mut world = world().await;
     rotate(&world);
-    world.sandbox.secrets.set_failure(Some(Failure::AccessDenied));
+    world.sandbox.secrets.set_failure(Some(Failure::Unavailable));
     assert_eq!(world.function.invoke(&order(ORDER)).await.json()["returnMsg"], "签名错误");
     world.sandbox.secrets.set_failure(None);
     assert_eq!(world.function.invoke(&order(ORDER)).await.json()["returnMsg"], "签名错误", "not before a minute");
@@ -212,20 +285,9 @@ async fn a_hanging_secrets_manager_does_not_outlast_the_invocation() {
     let sandbox = Sandbox::start().await.unwrap();
     sandbox.secrets.set_failure(Some(Failure::Hang));
     let mut function = function(&sandbox).start().await.unwrap();
-    let invocation = function.invoke_within(&order(ORDER), Duration::from_secs(1)).await;
+    let invocation = function.invoke_within(&order(ORDER), ms(1000)).await;
     assert_eq!(invocation.error_type().as_deref(), Some("CredentialsUnavailable"), "{invocation:?}");
     assert!(sandbox.gateway.received().is_empty(), "and so nothing was sent");
-}
-
-#[tokio::test]
-async fn while_secrets_manager_hangs_short_invocations_go_on_with_the_kept_secret() {
-    let mut world = with_ttl("1").await;
-    world.sandbox.secrets.set_failure(Some(Failure::Hang));
-    for number in ["1", "2", "3"] {
-        tokio::time::sleep(ms(1100)).await;
-        let invocation = world.function.invoke_within(&order(number), Duration::from_secs(3)).await;
-        assert_eq!(invocation.json()["resultCode"], "SUCCESS", "{invocation:?}");
-    }
 }
 
 #[tokio::test]
@@ -234,8 +296,8 @@ async fn a_reply_in_hand_is_not_lost_while_the_secret_is_read_anew() {
         let mut world = world().await;
         world.sandbox.secrets.set_failure(Some(Failure::Hang));
         world.sandbox.gateway.fault_on_order(ORDER, Times::Always, Fault::Error("SIGNERROR"));
-        let invocation = world.function.invoke_within(&order(ORDER), ms(time)).await;
-        assert_eq!(invocation.json()["err_code"], "SIGNERROR", "{time}: {invocation:?}");
+        let reply = world.function.invoke_within(&order(ORDER), ms(time)).await.json();
+        assert_eq!(values(&reply, ["err_code", "outcome"]), ["SIGNERROR", "rejected"], "{time}: {reply}");
     }
 }
 
@@ -244,25 +306,18 @@ async fn one_order_that_has_the_secret_read_anew_does_not_hold_up_the_others() {
     let mut world = world().await;
     world.sandbox.secrets.set_failure(Some(Failure::Hang));
     world.sandbox.gateway.fault_on_order("0", Times::Always, Fault::Error("SIGNERROR"));
-    let template = crate::support::event("sqs")["Records"][0].clone();
-    let records = (0..30).map(|number| {
-        let mut record = template.clone();
-        record["body"] = json!(order(&number.to_string()).to_string());
-        record["messageId"] = json!(number.to_string());
-        record
-    });
-    let event = json!({"Records": records.collect::<Vec<_>>()});
-    let answer = world.function.invoke_within(&event, Duration::from_secs(3)).await.json();
+    let event = batch((0..30).map(|number| order(&number.to_string())));
+    let answer = world.function.invoke_within(&event, ms(3000)).await.json();
     assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "0"}]}));
 }
 
 #[tokio::test]
-async fn a_sign_that_is_refused_at_the_last_try_has_the_secret_read_for_the_next_order() {
+async fn a_signature_that_is_refused_at_the_last_attempt_has_the_secret_read_for_the_next_order() {
     let mut world = world().await;
     world.sandbox.gateway.fault_on_order("1", Times::Next(2), Fault::Status(500));
     rotate(&world);
     assert_eq!(world.function.invoke(&order("1")).await.json()["returnMsg"], "签名错误");
-    assert_eq!((world.sandbox.gateway.received().len(), world.sandbox.secrets.reads()), (3, 2));
-    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["resultCode"], "SUCCESS");
-    assert_eq!(world.sandbox.gateway.received().len(), 4, "with the new key at once");
+    assert_eq!((world.closed_at().len(), world.sandbox.secrets.reads()), (3, 2));
+    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["outcome"], "closed");
+    assert_eq!(world.closed_at().len(), 4, "with the new key at once");
 }
