@@ -49,7 +49,7 @@ pub enum ShownByQuery {
     Paid,
     /// ORDERNOTEXIST.
     NotFound,
-    /// ORDERNOTCLOSED, which WeChat Pay has not.
+    /// ORDERNOTCLOSED: ours, WeChat Pay does not have it.
     Open,
 }
 
@@ -87,7 +87,7 @@ impl Answer {
     pub fn reply(outcome: Outcome, reply: &Reply, query: Option<&Reply>, request: &Request<'_>) -> Self {
         let reason = match reply.get("err_code") {
             _ if !reply.is_signed() => Some(match reply.code() {
-                ReplyCode::SignatureRefused => "signature".to_owned(),
+                ReplyCode::SignatureRejected => "signature".to_owned(),
                 _ => "unsigned_fail".to_owned(),
             }),
             None => None,
@@ -198,7 +198,7 @@ impl Replied {
         // A field that has an alias's name by itself keeps it.
         for (name, value) in &self.fields {
             let alias = camel_case(name);
-            if is_free(&alias) && !RESERVED.contains(&alias.as_str()) {
+            if is_free(&alias) {
                 json.entry(alias).or_insert_with(|| value.as_str().into());
             }
         }

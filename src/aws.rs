@@ -3,6 +3,8 @@
 //! Not by `aws-config`: what it adds (profiles, SSO, STS, instance metadata) never applies in Lambda, where role
 //! credentials come in variables, and it costs a fifth of the binary and a good part of the start.
 
+mod http;
+
 use std::{borrow::Cow, error::Error, time::Duration};
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
@@ -11,13 +13,8 @@ use aws_smithy_runtime_api::client::{behavior_version::BehaviorVersion, result::
 use aws_smithy_types::{error::metadata::ProvideErrorMetadata, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_types::{SdkConfig, region::Region};
 
-use crate::http_client::{AwsHttpClient, SendError};
-
-/// Longest wait for one response.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// Longest wait for a call, the SDK's own second attempt included.
-const OPERATION_TIMEOUT: Duration = Duration::from_millis(3500);
+use crate::http_client::SendError;
+use http::AwsHttpClient;
 
 /// The services that are called here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +26,18 @@ pub enum Service {
 }
 
 impl Service {
+    /// How long its calls may take. Secrets Manager's have a second attempt after one that hangs; `PutEvents` has all the time
+    /// that its caller keeps for it, since an attempt that is given up may have been accepted.
+    fn timeouts(self) -> TimeoutConfig {
+        match self {
+            Self::SecretsManager => TimeoutConfig::builder()
+                .operation_attempt_timeout(Duration::from_millis(1500))
+                .operation_timeout(Duration::from_millis(3500))
+                .build(),
+            Self::EventBridge => TimeoutConfig::disabled(),
+        }
+    }
+
     /// The variables that name another endpoint for it, the first that is set wins
     /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
     #[must_use]
@@ -52,15 +61,11 @@ pub fn settings(service: Service, http: reqwest::Client, get: impl Fn(&str) -> O
     let key = credential("AWS_ACCESS_KEY_ID").zip(credential("AWS_SECRET_ACCESS_KEY"));
     let credentials =
         key.map(|(id, secret)| Credentials::new(id, secret, credential("AWS_SESSION_TOKEN"), None, "environment"));
-    let timeouts = TimeoutConfig::builder()
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(OPERATION_TIMEOUT)
-        .build();
     let mut settings = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .http_client(AwsHttpClient(http))
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-        .timeout_config(timeouts)
+        .timeout_config(service.timeouts())
         .retry_config(RetryConfig::standard().with_max_attempts(2))
         .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
         .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))

@@ -64,8 +64,8 @@ pub struct LogConfig {
     pub is_json: bool,
     /// `AWS_LAMBDA_LOG_LEVEL`, in any case; INFO by default.
     pub level: LevelFilter,
-    /// The variable whose value is unknown, if one is: the log is then JSON at INFO, and says so. Lambda sets both by
-    /// itself, so this stops no start.
+    /// Which of the two has an unknown value, so that JSON, or INFO, is used. Lambda sets both by itself, so this stops no
+    /// start.
     pub unknown_variable: Option<&'static str>,
 }
 

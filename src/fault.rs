@@ -1,11 +1,16 @@
 //! Why an order has no answer of WeChat Pay's, once: each [`Fault`] with its Lambda `errorType`, HTTP status, `errCode`,
 //! its message for the caller and its cause for the log.
 //!
-//! Closing is idempotent, so after a fault it is always safe to call again.
+//! Closing is idempotent, so after a fault it is safe to call again, as long as the number is not offered for payment again.
 
 use std::borrow::Cow;
 
-use crate::{http_client::SendError, order::Invalid, outcome::Outcome, wechat_pay::ReplyError};
+use crate::{
+    http_client::SendError,
+    order::Invalid,
+    outcome::Outcome,
+    wechat_pay::{ReplyError, VerifyError},
+};
 
 /// Why there is no answer of WeChat Pay's.
 ///
@@ -91,10 +96,11 @@ impl Fault {
             Self::InvalidInput(_)
             | Self::TooYoung { .. }
             | Self::CredentialsUnavailable { .. }
-            | Self::UnsupportedEvent(_) => false,
+            | Self::UnsupportedEvent(_)
+            | Self::InvalidBatch => false,
             Self::GatewayUnreachable(cause) => cause.was_sent(),
             Self::DeadlineExceeded { was_sent } => *was_sent,
-            Self::ReplyInvalid(_) | Self::InternalError | Self::InvalidBatch => true,
+            Self::ReplyInvalid(_) | Self::InternalError => true,
         };
         if was_sent { Outcome::Unknown } else { Outcome::NotSent }
     }
@@ -139,6 +145,10 @@ impl Fault {
             Self::InvalidBatch => return "SQS消息缺少messageId".to_owned(),
             Self::GatewayUnreachable(cause) if !cause.was_sent() => "无法连接微信支付",
             Self::GatewayUnreachable(_) => "微信支付无响应",
+            Self::ReplyInvalid(ReplyError {
+                error: None | Some(VerifyError::NotAReply(_) | VerifyError::Xml(_)),
+                ..
+            }) => "微信支付的返回无法识别",
             Self::ReplyInvalid(_) => "微信支付的返回验签失败或商户号不符",
             Self::DeadlineExceeded { .. } => "处理超时",
             Self::InternalError => "函数内部错误",

@@ -6,7 +6,7 @@
 use std::{
     convert::Infallible,
     error::Error,
-    fmt, io,
+    io,
     pin::Pin,
     sync::{
         Arc,
@@ -16,16 +16,6 @@ use std::{
     time::Duration,
 };
 
-use aws_smithy_runtime_api::{
-    client::{
-        http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
-        orchestrator::{HttpRequest, HttpResponse},
-        result::ConnectorError,
-        runtime_components::RuntimeComponents,
-    },
-    http::StatusCode,
-};
-use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use reqwest::{Body, Client, ClientBuilder, Response, redirect};
@@ -36,9 +26,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an idle connection is kept: shorter than the minute after which load balancers commonly close theirs.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-
-/// Largest answer of AWS that is read, in bytes: a secret has 64 KiB at most, its JSON some more.
-const MAX_AWS_ANSWER: usize = 512 * 1024;
 
 /// The clients; clones share their connections.
 #[derive(Clone, Debug)]
@@ -214,58 +201,8 @@ pub async fn read_at_most(limit: usize, mut response: Response) -> Result<Option
     Ok(Some(body))
 }
 
-/// The client as the AWS SDK takes one.
-#[derive(Clone)]
-pub struct AwsHttpClient(pub Client);
-
-impl HttpClient for AwsHttpClient {
-    /// The SDK's connect and read timeouts are not looked at: the client has its own, and the SDK's attempt and
-    /// operation timeouts bound the whole.
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl HttpConnector for AwsHttpClient {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = self.0.clone();
-        HttpConnectorFuture::new(async move { exchange(&client, request).await })
-    }
-}
-
-async fn exchange(client: &Client, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-    let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-    let request = request.map(|body| body.bytes().map(<[u8]>::to_vec).unwrap_or_default());
-    let request = reqwest::Request::try_from(request).map_err(|error| ConnectorError::user(error.into()))?;
-
-    let response = client.execute(request).await.map_err(|e| connector_error(&e))?;
-    let status = StatusCode::try_from(response.status().as_u16()).map_err(|e| ConnectorError::other(e.into(), None))?;
-    let headers = response.headers().clone();
-    let body = read_at_most(MAX_AWS_ANSWER, response).await.map_err(|e| connector_error(&e))?;
-    let body = body.ok_or_else(|| ConnectorError::other("the answer is too large".into(), None))?;
-
-    let mut answer = HttpResponse::new(status, SdkBody::from(body));
-    for (name, value) in &headers {
-        if let Ok(value) = value.to_str() {
-            answer.headers_mut().append(name.as_str().to_owned(), value.to_owned());
-        }
-    }
-    Ok(answer)
-}
-
-fn connector_error(error: &reqwest::Error) -> ConnectorError {
-    let cause = SendError::new(error, !error.is_connect());
-    if error.is_timeout() { ConnectorError::timeout(cause.into()) } else { ConnectorError::io(cause.into()) }
-}
-
-impl fmt::Debug for AwsHttpClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AwsHttpClient")
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::SocketAddr;
 
     use tokio::{
@@ -276,7 +213,7 @@ mod tests {
     use super::*;
 
     /// Where every connection is read from once and then gets these bytes, and is closed; `None` leaves it open.
-    async fn server(response: Option<Vec<u8>>) -> SocketAddr {
+    pub(crate) async fn server(response: Option<Vec<u8>>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -294,12 +231,12 @@ mod tests {
         address
     }
 
-    fn with_body(bytes: usize) -> Option<Vec<u8>> {
+    pub(crate) fn with_body(bytes: usize) -> Option<Vec<u8>> {
         let head = format!("HTTP/1.1 418 I'm a teapot\r\nx-tea: green\r\ncontent-length: {bytes}\r\n\r\n");
         Some([head.into_bytes(), vec![b'x'; bytes]].concat())
     }
 
-    fn client() -> Client {
+    pub(crate) fn client() -> Client {
         new(RootCertStore::empty()).unwrap().pooled
     }
 
@@ -336,32 +273,6 @@ mod tests {
             let response = client().get(format!("http://{}", server(with_body(bytes)).await)).send().await.unwrap();
             let body = read_at_most(10, response).await.unwrap();
             assert_eq!(body.map(|body| body.len()), expected, "{bytes}");
-        }
-    }
-
-    async fn call(url: String) -> Result<HttpResponse, ConnectorError> {
-        let mut request = HttpRequest::new(SdkBody::from("{}"));
-        request.set_method("POST").unwrap();
-        request.set_uri(url).unwrap();
-        AwsHttpClient(client()).call(request).await
-    }
-
-    #[tokio::test]
-    async fn the_aws_sdk_gets_status_headers_and_body_or_the_cause() {
-        let answer = call(format!("http://{}", server(with_body(3)).await)).await.unwrap();
-        assert_eq!((answer.status().as_u16(), answer.headers().get("x-tea")), (418, Some("green")));
-        assert_eq!(answer.body().bytes(), Some(&b"xxx"[..]));
-
-        let too_large = call(format!("http://{}", server(with_body(MAX_AWS_ANSWER + 1)).await)).await.unwrap_err();
-        assert!(!too_large.is_io() && !too_large.is_timeout(), "{too_large:?}");
-
-        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        for (address, expected) in
-            [(nobody, SendError::Refused), (server(Some(Vec::new())).await, SendError::ConnectionLost)]
-        {
-            let error = call(format!("http://{address}")).await.unwrap_err();
-            assert!(error.is_io(), "{error:?}");
-            assert_eq!(error.source().and_then(|cause| cause.downcast_ref()), Some(&expected));
         }
     }
 }

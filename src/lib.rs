@@ -30,6 +30,7 @@ pub mod answer;
 pub mod aws;
 pub mod base_url;
 pub mod close_order;
+pub mod concurrent;
 pub mod config;
 pub mod fault;
 pub mod http_client;

@@ -41,7 +41,7 @@ pub fn start(config: LogConfig) {
         tracing::error!(place, "panicked");
     }));
     if let Some(variable) = config.unknown_variable {
-        tracing::warn!(variable, "the value of this variable is unknown; JSON and INFO are used instead");
+        tracing::warn!(variable, "this variable has an unknown value; the default of JSON at INFO is used for it");
     }
 }
 

@@ -108,9 +108,9 @@ async fn serve() -> Result<(), Error> {
     }
 }
 
-const WORKER_ENDED: &str = "an invocation could not be read (such as one with a client context of another form than \
-                            Lambda's runtime for Rust expects), or Lambda's Runtime API not be reached; the process \
-                            ends, and Lambda starts another";
+const WORKER_ENDED: &str = "an invocation could not be read (its client context has another form than Lambda's runtime for \
+                            Rust expects), or Lambda's Runtime API could not be reached; the process ends, and Lambda \
+                            starts another";
 
 /// A service that tells when it is dropped. On Lambda Managed Instances each of the runtime's workers has one and drops it
 /// when it ends; the runtime would go on with fewer workers for good.

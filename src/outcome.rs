@@ -1,7 +1,5 @@
 //! What became of an order, in one word: in every answer, log line and event.
 
-use std::fmt;
-
 /// What became of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -44,11 +42,5 @@ impl Outcome {
     #[must_use]
     pub fn is_settled(self) -> bool {
         matches!(self, Self::Closed | Self::Paid | Self::NotFound)
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

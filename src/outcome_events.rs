@@ -4,18 +4,21 @@ use std::{borrow::Cow, sync::OnceLock};
 
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 use aws_types::SdkConfig;
-use futures_util::{StreamExt, stream};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     answer::{Answer, Replied},
     aws::{self, Service},
+    concurrent,
 };
 
 /// The most entries of one `PutEvents` call
 /// (<https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html>).
 const MAX_ENTRIES: usize = 10;
+
+/// How many calls are under way at once.
+const MAX_CALLS: usize = 10;
 
 /// The events' `source` and `detail-type`, by which rules select them.
 const SOURCE: &str = "close-order";
@@ -64,8 +67,8 @@ impl OutcomeEvents {
 
     /// Publishes events by the `deadline`, and says for each, in their order, why it was not accepted.
     pub async fn publish(&self, events: &[OutcomeEvent], deadline: Instant) -> Vec<Result<(), Cow<'static, str>>> {
-        let calls: Vec<_> = events.chunks(MAX_ENTRIES).map(|group| self.put_by(group, deadline)).collect();
-        stream::iter(calls).buffered(MAX_ENTRIES).concat().await
+        let calls = events.chunks(MAX_ENTRIES).map(|group| self.put_by(group, deadline));
+        concurrent::all(calls, MAX_CALLS).await.concat()
     }
 
     async fn put_by(&self, group: &[OutcomeEvent], deadline: Instant) -> Vec<Result<(), Cow<'static, str>>> {
@@ -92,8 +95,8 @@ impl OutcomeEvents {
         let output = call.send().await.map_err(|error| aws::cause(SERVICE, settings, &error))?;
         let mut results: Vec<_> =
             output.entries().iter().map(|entry| accepted(entry.event_id(), entry.error_code())).collect();
-        // An entry without a word about it was not accepted, as far as anybody knows.
-        results.resize(group.len(), Err(format!("{SERVICE} said nothing about the event").into()));
+        // An entry that the response does not mention was not accepted, as far as anybody knows.
+        results.resize(group.len(), Err(format!("{SERVICE} did not mention the event").into()));
         Ok(results)
     }
 }

@@ -1,7 +1,8 @@
 //! One event in, one answer out: which trigger is it, and how does it want its answer?
 //!
 //! Triggers are told apart by the event's own shape. Raw orders never look like an HTTP or SQS event and the other way
-//! round, so one look at the top level is enough; an object that is none of them is a direct call.
+//! round, so one look at the top level is enough. What looks like an event of a service that is not supported is raised;
+//! all else is a direct call.
 
 mod direct;
 mod http;
@@ -9,10 +10,12 @@ mod sqs;
 mod unsupported;
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::FutureExt;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, LambdaInvocation};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -93,7 +96,11 @@ impl Function {
             message_id: None,
             is_cold_start: !self.is_warm.swap(true, Ordering::Relaxed),
         };
-        self.dispatch(event.payload.get(), deadline(context), invocation).await
+        let answered = AssertUnwindSafe(self.dispatch(event.payload.get(), deadline(context), invocation));
+        // An order's own panic is caught with its log line; the runtime would show the text of any other to the caller.
+        answered.catch_unwind().await.unwrap_or_else(|_| {
+            Err(raise(&Fault::InternalError, &self.close_order.log_fault(Fault::InternalError, invocation)))
+        })
     }
 
     async fn dispatch(&self, event: &str, deadline: Instant, invocation: Invocation<'_>) -> Result<Output, Diagnostic> {
@@ -131,7 +138,7 @@ impl Function {
 
     fn unsupported(&self, message: std::borrow::Cow<'static, str>, invocation: Invocation<'_>) -> Diagnostic {
         let fault = Fault::UnsupportedEvent(message);
-        raise(&fault, &self.close_order.log_rejection(fault.clone(), invocation))
+        raise(&fault, &self.close_order.log_fault(fault.clone(), invocation))
     }
 }
 

@@ -33,7 +33,7 @@ fuzz_target!(|body: &[u8]| {
             assert!(body.len() <= MAX_BYTES);
             let is_unsigned = matches!(
                 reply.code(),
-                ReplyCode::Rejected | ReplyCode::SignatureRefused | ReplyCode::SystemError | ReplyCode::RateLimited
+                ReplyCode::Rejected | ReplyCode::SignatureRejected | ReplyCode::SystemError | ReplyCode::RateLimited
             );
             assert!(is_unsigned && !reply.is_signed(), "{reply:?}");
             let answer = serde_json::to_string(&Answer::reply(Outcome::Rejected, &reply, None, &request)).unwrap();

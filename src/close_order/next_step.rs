@@ -62,7 +62,7 @@ pub(super) fn classify(result: &Result<Reply, ExchangeError>) -> AttemptOutcome 
         Err(ExchangeError::Reply(_)) => AttemptOutcome::Final,
         Ok(reply) => match reply.code() {
             ReplyCode::SystemError => AttemptOutcome::SystemError,
-            ReplyCode::SignatureRefused => AttemptOutcome::SignatureFailure,
+            ReplyCode::SignatureRejected => AttemptOutcome::SignatureFailure,
             _ => AttemptOutcome::Final,
         },
     }

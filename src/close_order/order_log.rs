@@ -10,7 +10,7 @@ use crate::{
     fault::Fault,
     order::Order,
     outcome::Outcome,
-    wechat_pay::{Endpoint, Exchange, Merchant, signature::Signature},
+    wechat_pay::{Call, Endpoint, Exchange, ExchangeError, Merchant, Reply, signature::Signature},
 };
 
 /// Longest text of WeChat Pay's in the log, in characters.
@@ -28,10 +28,12 @@ pub(super) struct OrderLog<'a> {
     sub_mch_id: Option<String>,
     out_trade_no: Option<String>,
     endpoint: Option<String>,
+    /// How much came from that endpoint: nothing, something, a verified reply.
+    endpoint_weight: u8,
     /// How many closeorder requests there were.
     pub(super) attempts: u32,
     /// How many orderquery requests there were.
-    queries: u32,
+    pub(super) queries: u32,
     trade_state: Option<String>,
     transaction_id: Option<String>,
     wechat_pay_request_id: Option<String>,
@@ -47,6 +49,7 @@ impl<'a> OrderLog<'a> {
             sub_mch_id: None,
             out_trade_no: None,
             endpoint: None,
+            endpoint_weight: 0,
             attempts: 0,
             queries: 0,
             trade_state: None,
@@ -65,31 +68,29 @@ impl<'a> OrderLog<'a> {
         self.mch_id = Some(merchant.mch_id().to_owned());
     }
 
-    /// A closeorder request begins.
-    pub(super) fn attempt(&mut self, endpoint: &Endpoint) {
-        self.attempts += 1;
-        self.endpoint = Some(endpoint.to_string());
-    }
-
-    pub(super) fn closed(&mut self, exchange: &Exchange) {
-        self.wechat_pay_request_id.clone_from(&exchange.request_id);
+    /// One exchange has ended. Of several closeorder requests the line names the endpoint whose reply counts, or else the
+    /// last one that was asked.
+    pub(super) fn exchange(&mut self, call: Call, endpoint: &Endpoint, exchange: &Exchange) {
         self.signatures.push(exchange.signature.clone());
+        let weight = match exchange.result {
+            Ok(_) => 2,
+            Err(ExchangeError::Reply(_)) => 1,
+            Err(ExchangeError::Send(_)) => 0,
+        };
+        if call == Call::CloseOrder && weight >= self.endpoint_weight {
+            (self.endpoint, self.endpoint_weight) = (Some(endpoint.to_string()), weight);
+        }
+        // By closeorder's id rather than a query's, WeChat Pay's support finds the order.
+        if call == Call::CloseOrder || self.wechat_pay_request_id.is_none() {
+            let request_id = exchange.request_id.as_ref().map(|request_id| self.text(request_id, MAX_TEXT));
+            self.wechat_pay_request_id = request_id.or(self.wechat_pay_request_id.take());
+        }
     }
 
-    /// An orderquery request begins.
-    pub(super) fn query(&mut self) {
-        self.queries += 1;
-    }
-
-    pub(super) fn queried(&mut self, exchange: &Exchange) {
-        if self.wechat_pay_request_id.is_none() {
-            self.wechat_pay_request_id.clone_from(&exchange.request_id);
-        }
-        self.signatures.push(exchange.signature.clone());
-        if let Ok(reply) = &exchange.result {
-            let text = |name: &str| reply.get(name).map(|value| self.text(value, MAX_REASON));
-            (self.trade_state, self.transaction_id) = (text("trade_state"), text("transaction_id"));
-        }
+    /// A query's reply that the answer rests on.
+    pub(super) fn proof(&mut self, reply: &Reply) {
+        let text = |name: &str| reply.get(name).map(|value| self.text(value, MAX_REASON));
+        (self.trade_state, self.transaction_id) = (text("trade_state"), text("transaction_id"));
     }
 
     /// Writes the line: INFO when the order is closed or paid, WARN when somebody has to look at it, ERROR when nobody

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -15,6 +14,7 @@ use super::{Function, http::BODY};
 use crate::{
     answer::Answer,
     close_order::Invocation,
+    concurrent,
     fault::Fault,
     order::{Invalid, Order, Problem},
     outcome_events::OutcomeEvent,
@@ -77,7 +77,8 @@ impl Batch {
                 _ => RawRecord::default(),
             };
             let source = text(raw.event_source);
-            let looks_like_sqs = source.is_none() && raw.other_source.is_none() && raw.message_id.is_some();
+            let has_its_fields = raw.message_id.is_some() || raw.body.is_some();
+            let looks_like_sqs = source.is_none() && raw.other_source.is_none() && has_its_fields;
             is_sqs |= looks_like_sqs || source.is_some_and(|source| source == "aws:sqs");
             Record { message_id: text(raw.message_id), body: text(raw.body) }
         };
@@ -114,8 +115,7 @@ pub(super) async fn answer(
         let invocation = Invocation { message_id: Some(message_id), ..invocation };
         function.close_order.close(order, true, orders_end, invocation)
     };
-    let orders: Vec<_> = records.iter().map(close).collect();
-    let answers: Vec<Answer> = stream::iter(orders).buffered(AT_ONCE).collect().await;
+    let answers: Vec<Answer> = concurrent::all(records.iter().map(close), AT_ONCE).await;
     let ids = records.iter().map(|(message_id, _)| *message_id);
     let is_done = publish(function, ids.clone().zip(&answers), deadline, invocation).await;
     let failed = ids.zip(is_done).filter(|(_, is_done)| !is_done);

@@ -37,6 +37,7 @@ struct Record {
     event_source: Option<Text>,
     #[serde(rename = "messageId")]
     message_id: Option<IgnoredAny>,
+    body: Option<IgnoredAny>,
 }
 
 /// What is looked at of a `requestContext`.
@@ -102,7 +103,8 @@ pub(super) fn records(records: &[&RawValue]) -> Cow<'static, str> {
 /// The message for a list of records at the top level, which EventBridge Pipes sends.
 pub(super) fn list(event: &str) -> Option<Cow<'static, str>> {
     let elements: Vec<&RawValue> = serde_json::from_str(event).ok()?;
-    let is_record = |record: Record| record.event_source.is_some() || record.message_id.is_some();
+    let is_record =
+        |record: Record| record.event_source.is_some() || record.message_id.is_some() || record.body.is_some();
     elements.iter().any(|element| parse(element).is_some_and(is_record)).then(|| {
         "EventBridge Pipes' list of records is not supported: connect the SQS queue to the function itself, with \
          ReportBatchItemFailures"

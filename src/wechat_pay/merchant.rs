@@ -47,7 +47,7 @@ pub struct Merchant {
 /// What is wrong with the secret, by field and rule; its values are never shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// It isn't UTF-8, so it is no JSON either.
+    /// It isn't UTF-8, and so not JSON.
     #[error("the secret must be UTF-8 text")]
     NotUtf8,
     /// It isn't a JSON object.
@@ -61,7 +61,7 @@ pub enum Malformed {
 impl Merchant {
     /// Reads the secret: `{"mch_type"?: "partner" (default) | "merchant", "appid": …, "mch_id": …,
     /// "api_key": 32 characters, "sub_appid"?: … (partner), "sign_type"?: "MD5" (default) | "HMAC-SHA256"}`. A byte order
-    /// mark before it and other fields are ignored.
+    /// mark before it, other fields and `null` are ignored.
     ///
     /// # Errors
     /// [`Malformed`] names the first field that breaks its rule.
@@ -77,12 +77,12 @@ impl Merchant {
         let is_mch_id = |value: &str| (1..=32).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit());
         let is_key = |value: &str| value.len() == API_KEY_CHARACTERS && value.bytes().all(|b| b.is_ascii_graphic());
         let mch_type = match fields.get("mch_type") {
-            None => MchType::Partner,
+            None | Some(Value::Null) => MchType::Partner,
             Some(Value::String(name)) if name == MchType::Partner.as_str() => MchType::Partner,
             Some(Value::String(name)) if name == MchType::Merchant.as_str() => MchType::Merchant,
             Some(_) => return Err(Malformed::Field("mch_type", "must be \"partner\" or \"merchant\"")),
         };
-        if mch_type == MchType::Merchant && fields.contains_key("sub_appid") {
+        if mch_type == MchType::Merchant && fields.get("sub_appid").is_some_and(|value| !value.is_null()) {
             return Err(Malformed::Field("sub_appid", "is only for a mch_type of \"partner\""));
         }
         Ok(Self {
@@ -93,7 +93,7 @@ impl Merchant {
                 .into(),
             sub_appid: optional(&mut fields, "sub_appid", "must be a string of 1 to 32 letters and digits", is_appid)?,
             sign_type: match fields.get("sign_type") {
-                None => SignType::Md5,
+                None | Some(Value::Null) => SignType::Md5,
                 Some(Value::String(name)) if name == "MD5" => SignType::Md5,
                 Some(Value::String(name)) if name == "HMAC-SHA256" => SignType::HmacSha256,
                 Some(_) => return Err(Malformed::Field("sign_type", "must be \"MD5\" or \"HMAC-SHA256\"")),
@@ -154,7 +154,7 @@ fn optional(
     is_valid: impl Fn(&str) -> bool,
 ) -> Result<Option<String>, Malformed> {
     match fields.remove(name) {
-        None => Ok(None),
+        None | Some(Value::Null) => Ok(None),
         Some(Value::String(value)) if is_valid(&value) => Ok(Some(value)),
         Some(_) => Err(Malformed::Field(name, rule)),
     }
@@ -208,6 +208,7 @@ mod tests {
         let mut secret = secret();
         secret["sub_appid"] = json!("wxd678efh567hg6787");
         secret["sign_type"] = json!("HMAC-SHA256");
+        secret["mch_type"] = json!(null);
         secret["note"] = json!({"rotated": "2026-11-23"});
         let merchant = from_value(&secret).unwrap();
         assert_eq!((merchant.sub_appid(), merchant.sign_type()), (Some("wxd678efh567hg6787"), SignType::HmacSha256));
@@ -229,7 +230,6 @@ mod tests {
             ("sub_appid", json!("")),
             ("sub_appid", json!(["wx"])),
             ("mch_type", json!("ordinary")),
-            ("mch_type", json!(null)),
             ("sign_type", json!("SHA256")),
             ("sign_type", json!("md5")),
             ("sign_type", json!(5)),

@@ -40,7 +40,7 @@ pub enum ReplyCode {
     /// SYSTEMERROR, or an unsigned FAIL that says the same: WeChat Pay asks for another call.
     SystemError,
     /// SIGNERROR, or an unsigned FAIL about the signature: the key is wrong, or was changed.
-    SignatureRefused,
+    SignatureRejected,
     /// An unsigned FAIL about the call rate (频率).
     RateLimited,
     /// WeChat Pay rejected the request itself, so it did nothing about the order.
@@ -193,7 +193,7 @@ fn signed_code(err_code: &str) -> ReplyCode {
         "ORDERNOTEXIST" => ReplyCode::OrderNotExist,
         "USERPAYING" => ReplyCode::UserPaying,
         "SYSTEMERROR" => ReplyCode::SystemError,
-        "SIGNERROR" => ReplyCode::SignatureRefused,
+        "SIGNERROR" => ReplyCode::SignatureRejected,
         "NOAUTH"
         | "LACK_PARAMS"
         | "PARAM_ERROR"
@@ -215,7 +215,7 @@ fn unsigned_code(return_msg: &str, err_code: Option<&str>) -> ReplyCode {
     if has(&["频率"]) {
         ReplyCode::RateLimited
     } else if has(&["签名", "sign error", "signature"]) {
-        ReplyCode::SignatureRefused
+        ReplyCode::SignatureRejected
     } else if has(&["系统", "system error"]) || err_code == Some("SYSTEMERROR") {
         ReplyCode::SystemError
     } else {
@@ -353,7 +353,7 @@ mod tests {
             ("ORDERNOTEXIST", ReplyCode::OrderNotExist),
             ("USERPAYING", ReplyCode::UserPaying),
             ("SYSTEMERROR", ReplyCode::SystemError),
-            ("SIGNERROR", ReplyCode::SignatureRefused),
+            ("SIGNERROR", ReplyCode::SignatureRejected),
             ("NOAUTH", ReplyCode::Rejected),
             ("LACK_PARAMS", ReplyCode::Rejected),
             ("PARAM_ERROR", ReplyCode::Rejected),
@@ -377,9 +377,9 @@ mod tests {
     #[test]
     fn an_unsigned_fail_says_what_its_text_says_and_keeps_two_fields() {
         for (return_msg, err_code, expected) in [
-            ("签名错误", "", ReplyCode::SignatureRefused),
-            ("Sign Error", "", ReplyCode::SignatureRefused),
-            ("invalid SIGNATURE", "", ReplyCode::SignatureRefused),
+            ("签名错误", "", ReplyCode::SignatureRejected),
+            ("Sign Error", "", ReplyCode::SignatureRejected),
+            ("invalid SIGNATURE", "", ReplyCode::SignatureRejected),
             ("系统繁忙,请稍后再试", "", ReplyCode::SystemError),
             ("SYSTEM ERROR", "", ReplyCode::SystemError),
             ("失败", "SYSTEMERROR", ReplyCode::SystemError),

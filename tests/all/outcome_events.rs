@@ -181,3 +181,12 @@ async fn without_a_bus_nothing_is_published_and_all_else_is_the_same() {
     let answer = function.invoke(&batch(&numbers(3))).await.json();
     assert_eq!((failed(&answer), sandbox.events.calls()), (BTreeSet::new(), vec![]));
 }
+
+#[tokio::test]
+async fn publishing_may_take_the_time_that_is_kept_for_it() {
+    let mut world = world().await;
+    world.sandbox.events.set_delay(ms(2000));
+    let invocation = world.function.invoke_within(&batch(&numbers(2)), ms(12_000)).await;
+    assert_eq!(failed(&invocation.json()), BTreeSet::new(), "{invocation:?}");
+    assert_eq!(world.sandbox.events.calls(), [2], "no event is published twice");
+}

@@ -330,3 +330,52 @@ async fn with_closeorder_down_the_query_still_tells() {
         assert_eq!(reply["outcome"], outcome, "{reply}");
     }
 }
+
+#[tokio::test]
+async fn an_endpoint_whose_query_hangs_is_second_choice_from_then_on() {
+    let mut world = short().await;
+    world.sandbox.gateway.endpoints()[0].set_call_fault(Call::OrderQuery, Some(Fault::Hang));
+    for (number, endpoints) in [("1", vec![0, 0, 1]), ("2", vec![1, 1])] {
+        world.sandbox.gateway.put_order(number, TradeState::NotPay);
+        world.sandbox.gateway.clear_received();
+        assert_eq!(world.function.invoke(&confirmed(number)).await.json()["trade_state"], "CLOSED");
+        let asked: Vec<_> = world.sandbox.gateway.received().iter().map(|received| received.endpoint).collect();
+        assert_eq!(asked, endpoints, "order {number}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_starts_at_the_endpoint_whose_reply_is_in_hand() {
+    let mut world = short().await;
+    let gateway = &world.sandbox.gateway;
+    gateway.put_order(ORDER, TradeState::NotPay);
+    gateway.fault_on_order_call(ORDER, Call::CloseOrder, Times::Next(2), Fault::Error("SYSTEMERROR"));
+    gateway.fault_on_order_call(ORDER, Call::CloseOrder, Times::Next(1), Fault::Hang);
+    let reply = world.function.invoke(&order(ORDER)).await.json();
+    assert_eq!(values(&reply, ["outcome", "err_code", "trade_state"]), ["open", "SYSTEMERROR", "NOTPAY"], "{reply}");
+    let asked: Vec<_> = world.sandbox.gateway.received().iter().map(|received| received.endpoint).collect();
+    assert_eq!(asked, [0, 1, 0, 1]);
+    let line = world.function.wait_for_order_lines(1).await.remove(0);
+    assert_eq!(line["endpoint"], world.sandbox.gateway.endpoints()[1].url(), "{line}");
+    assert_eq!(line["wechat_pay_request_id"], "SANDBOX-0000000000000002-0", "{line}");
+}
+
+#[tokio::test]
+async fn the_log_shows_the_state_that_the_answer_rests_on() {
+    let mut world = short().await;
+    let gateway = &world.sandbox.gateway;
+    let stuck = Order { closes_not_sticking: Times::Always, ..TradeState::NotPay.into() };
+    let lagging = Order { queries_lagging: Times::Always, ..TradeState::Success.into() };
+    gateway.put_order("stuck", stuck);
+    gateway.put_order("lagging", lagging);
+    gateway.fault_on_order_call("stuck", Call::OrderQuery, Times::Next(1), Fault::Delay(ms(1)));
+    gateway.fault_on_order_call("stuck", Call::OrderQuery, Times::Always, Fault::Error("ORDERNOTEXIST"));
+    gateway.fault_on_order_call("stuck", Call::CloseOrder, Times::Next(1), Fault::Delay(ms(1)));
+    gateway.fault_on_order_call("stuck", Call::CloseOrder, Times::Always, Fault::Error("ORDERCLOSED"));
+    for (number, expected) in [("stuck", [json!("open"), json!("NOTPAY")]), ("lagging", [json!("paid"), json!(null)])] {
+        let reply = world.function.invoke(&confirmed(number)).await.json();
+        assert_eq!(values(&reply, ["outcome", "trade_state"]), expected, "{reply}");
+        let line = world.function.wait_for_order_lines(1).await.pop().unwrap();
+        assert_eq!(values(&line, ["outcome", "trade_state"]), expected, "{line}");
+    }
+}

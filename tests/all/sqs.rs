@@ -221,3 +221,12 @@ async fn an_envelope_in_a_body_comes_back_and_the_log_names_it() {
     }
     assert!(world.sandbox.gateway.received().is_empty());
 }
+
+#[tokio::test]
+async fn an_order_that_hangs_does_not_hold_up_the_records_behind_it() {
+    let mut world = world().await;
+    world.sandbox.gateway.fault_on_order("order0", Times::Always, Fault::Hang);
+    let messages: Vec<Value> = (0..20).map(|n| message(&format!("order{n}"))).collect();
+    let invocation = world.function.invoke_within(&batch(&messages), ms(4000)).await;
+    assert_eq!(failed(&invocation.json()), BTreeSet::from([0]), "{invocation:?}");
+}
