@@ -231,9 +231,9 @@ pub(crate) mod tests {
         address
     }
 
-    pub(crate) fn with_body(bytes: usize) -> Option<Vec<u8>> {
+    pub(crate) fn response(bytes: usize) -> Vec<u8> {
         let head = format!("HTTP/1.1 418 I'm a teapot\r\nx-tea: green\r\ncontent-length: {bytes}\r\n\r\n");
-        Some([head.into_bytes(), vec![b'x'; bytes]].concat())
+        [head.into_bytes(), vec![b'x'; bytes]].concat()
     }
 
     pub(crate) fn client() -> Client {
@@ -251,7 +251,7 @@ pub(crate) mod tests {
     async fn an_error_says_what_failed_and_whether_anything_was_sent() {
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let [closes, hangs] = [server(Some(Vec::new())).await, server(None).await];
-        let plain = server(with_body(0)).await;
+        let plain = server(Some(response(0))).await;
         let long = Duration::from_secs(5);
         for (url, limit, expected) in [
             ("http://nobody.invalid".to_owned(), long, SendError::Unresolved),
@@ -270,7 +270,8 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_body_is_read_up_to_its_limit_and_no_further() {
         for (bytes, expected) in [(0, Some(0)), (10, Some(10)), (11, None), (1024 * 1024, None)] {
-            let response = client().get(format!("http://{}", server(with_body(bytes)).await)).send().await.unwrap();
+            let response =
+                client().get(format!("http://{}", server(Some(response(bytes))).await)).send().await.unwrap();
             let body = read_at_most(10, response).await.unwrap();
             assert_eq!(body.map(|body| body.len()), expected, "{bytes}");
         }

@@ -229,6 +229,7 @@ mod tests {
     use super::*;
 
     const TTL: Duration = Duration::from_mins(5);
+    const SECOND: Duration = Duration::from_secs(1);
     const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
     const ROTATED: &str = "292006250b4c09247ec02edce69f6a2d";
 
@@ -357,10 +358,10 @@ mod tests {
         let cache = secrets.cache(TTL);
         cache.current().await.unwrap();
         secrets.set(secret(ROTATED));
-        advance(TTL - Duration::from_secs(1)).await;
+        advance(TTL.saturating_sub(SECOND)).await;
         assert_eq!(*cache.current().await.unwrap(), merchant(KEY));
         assert_eq!(secrets.reads(), 1);
-        advance(Duration::from_secs(1)).await;
+        advance(SECOND).await;
         let merchants = join_all((0..10).map(|_| cache.current())).await;
         assert!(merchants.into_iter().all(|read| *read.unwrap() == merchant(ROTATED)));
         assert_eq!(secrets.reads(), 2, "and one read serves a whole batch then");
@@ -378,7 +379,7 @@ mod tests {
         let secrets = SecretsManager::new(secret(KEY));
         let cache = secrets.cache(TTL);
         cache.current().await.unwrap();
-        AHEAD.set(TTL - Duration::from_secs(1));
+        AHEAD.set(TTL.saturating_sub(SECOND));
         cache.current().await.unwrap();
         assert_eq!(secrets.reads(), 1);
         AHEAD.set(Duration::from_hours(1));
@@ -397,10 +398,10 @@ mod tests {
         assert!(cache.reread_if_changed(&used).await.is_none());
         assert_eq!(secrets.reads(), 2);
         secrets.set(secret(ROTATED));
-        advance(REREAD_INTERVAL - Duration::from_secs(1)).await;
+        advance(REREAD_INTERVAL.saturating_sub(SECOND)).await;
         assert!(cache.reread_if_changed(&used).await.is_none());
         assert_eq!(secrets.reads(), 2, "not before a minute");
-        advance(Duration::from_secs(1)).await;
+        advance(SECOND).await;
         assert_eq!(*cache.reread_if_changed(&used).await.unwrap(), merchant(ROTATED));
         assert_eq!(secrets.reads(), 3);
         assert_eq!(*cache.current().await.unwrap(), merchant(ROTATED));
@@ -461,10 +462,10 @@ mod tests {
             assert_eq!(secrets.reads(), 2, "{answer:?}");
 
             secrets.set(secret(ROTATED));
-            advance(RETRY_INTERVAL - Duration::from_secs(1)).await;
+            advance(RETRY_INTERVAL.saturating_sub(SECOND)).await;
             assert_eq!(*cache.current().await.unwrap(), merchant(KEY), "{answer:?}");
             assert_eq!(secrets.reads(), 2, "{answer:?}");
-            advance(Duration::from_secs(1)).await;
+            advance(SECOND).await;
             assert_eq!(*cache.current().await.unwrap(), merchant(ROTATED), "{answer:?}");
             assert_eq!(secrets.reads(), 3, "{answer:?}");
         }

@@ -76,7 +76,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::http_client::tests::{client, server, with_body};
+    use crate::http_client::tests::{client, response, server};
 
     async fn call(url: String) -> Result<HttpResponse, ConnectorError> {
         let mut request = HttpRequest::new(SdkBody::from("{}"));
@@ -87,11 +87,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_aws_sdk_gets_status_headers_and_body_or_the_cause() {
-        let response = call(format!("http://{}", server(with_body(3)).await)).await.unwrap();
-        assert_eq!((response.status().as_u16(), response.headers().get("x-tea")), (418, Some("green")));
-        assert_eq!(response.body().bytes(), Some(&b"xxx"[..]));
+        let received = call(format!("http://{}", server(Some(response(3))).await)).await.unwrap();
+        assert_eq!((received.status().as_u16(), received.headers().get("x-tea")), (418, Some("green")));
+        assert_eq!(received.body().bytes(), Some(&b"xxx"[..]));
 
-        let too_large = call(format!("http://{}", server(with_body(MAX_RESPONSE + 1)).await)).await.unwrap_err();
+        let too_large = call(format!("http://{}", server(Some(response(MAX_RESPONSE + 1))).await)).await.unwrap_err();
         assert!(!too_large.is_io() && !too_large.is_timeout(), "{too_large:?}");
 
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

@@ -7,19 +7,13 @@ use sandbox::{
     mock::function::Invocation,
     mock::gateway::{Call, Fault, Gateway, Times, TradeState},
     mock::identity::Identity,
-    mock::listener::Break,
+    mock::listener::{BlackHole, Break},
     mock::runtime::Deadline,
     mock::tls::Authority,
 };
-use serde_json::{Value, json};
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    time::timeout,
-};
+use serde_json::json;
 
-use crate::support::{
-    ORDER, SHORT_MS, World, batch, beijing_time, function, lines, ms, order, values, wait_for_log, world, world_with,
-};
+use crate::support::{ORDER, SHORT_MS, World, batch, beijing_time, function, ms, order, values, world, world_with};
 
 async fn short() -> World {
     world_with(Identity::default(), |function| function.env("WECHAT_PAY_TIMEOUT_MS", SHORT_MS)).await
@@ -32,31 +26,6 @@ async fn with_endpoints(endpoints: &[&str], timeout_ms: &str) -> World {
         function.env("WECHAT_PAY_ENDPOINTS", &endpoints).env("WECHAT_PAY_TIMEOUT_MS", timeout_ms)
     };
     world_with(Identity::default(), adapt).await
-}
-
-/// A port of this machine where nobody answers, not even to refuse: its queue of connections is full.
-struct BlackHole {
-    address: SocketAddr,
-    _queue: Vec<TcpStream>,
-    _listener: tokio::net::TcpListener,
-}
-
-impl BlackHole {
-    async fn new() -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let listener = socket.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut queue = Vec::new();
-        while let Ok(stream) = timeout(ms(100), TcpStream::connect(address)).await {
-            queue.push(stream.unwrap());
-        }
-        Self { address, _queue: queue, _listener: listener }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
 }
 
 #[tokio::test]
@@ -232,7 +201,7 @@ async fn without_any_connection_nothing_was_sent() {
 
 #[tokio::test]
 async fn a_connect_timeout_is_no_connection_and_nothing_was_sent() {
-    let [one, two] = [BlackHole::new().await, BlackHole::new().await];
+    let [one, two] = [BlackHole::open().await.unwrap(), BlackHole::open().await.unwrap()];
     let mut world = with_endpoints(&[&one.url(), &two.url()], "300").await;
     for (number, time) in [(1, ms(5000)), (2, ms(450))] {
         let invocation = world.function.invoke_within(&order(ORDER), time).await;
@@ -251,14 +220,14 @@ async fn a_connect_timeout_is_no_connection_and_nothing_was_sent() {
     let mut function = function(&sandbox).env("WECHAT_PAY_ENDPOINTS", &endpoints).start().await.unwrap();
     let invocation = function.invoke(&order(ORDER)).await;
     assert_eq!(invocation.json()["outcome"], "closed", "{invocation:?}");
-    assert!((ms(2000)..ms(3000)).contains(&invocation.took), "{:?}", invocation.took);
+    assert!((ms(2000)..ms(4000)).contains(&invocation.took), "{:?}", invocation.took);
 }
 
 #[tokio::test]
 async fn a_connect_timeout_does_not_undo_a_reply_in_hand() {
     let sandbox = Sandbox::start().await.unwrap();
     sandbox.gateway.fault_on_order(ORDER, Times::Always, Fault::Error("SYSTEMERROR"));
-    let black_hole = BlackHole::new().await;
+    let black_hole = BlackHole::open().await.unwrap();
     let endpoints = [sandbox.gateway.endpoints()[0].url(), black_hole.url()].join(",");
     let mut function = function(&sandbox).env("WECHAT_PAY_ENDPOINTS", &endpoints).start().await.unwrap();
     let reply = function.invoke_within(&order(ORDER), ms(1400)).await.json();
@@ -274,17 +243,17 @@ async fn a_cause_says_what_is_wrong_in_one_fixed_phrase() {
     let roots = std::env::temp_dir().join(format!("close-order-causes-{}.pem", std::process::id()));
     std::fs::write(&roots, trusted.pem()).unwrap();
     let sandbox = Sandbox::start().await.unwrap();
-    let [live, down] = [0, 1].map(|place| sandbox.gateway.endpoints()[place].url());
+    let [alive, down] = [0, 1].map(|place| sandbox.gateway.endpoints()[place].url());
     sandbox.gateway.endpoints()[1].go_down().await;
-    let black_hole = BlackHole::new().await;
+    let black_hole = BlackHole::open().await.unwrap();
     for (endpoint, fault, cause, is_sent) in [
         ("https://nobody.invalid".to_owned(), None, "the host name does not resolve", false),
         (down, None, "the connection was refused", false),
         (black_hole.url(), None, "connect timed out", false),
         (stranger.urls(), None, "SSL_CERT_FILE", false),
-        (live.replace("http://", "https://"), None, "TLS", false),
-        (live.clone(), Some(Fault::Reset), "the connection was lost", true),
-        (live, Some(Fault::Hang), "no answer in time", true),
+        (alive.replace("http://", "https://"), None, "TLS", false),
+        (alive.clone(), Some(Fault::Reset), "the connection was lost", true),
+        (alive, Some(Fault::Hang), "no answer in time", true),
     ] {
         sandbox.gateway.clear_faults();
         if let Some(fault) = fault {
@@ -458,7 +427,9 @@ async fn whatever_hangs_the_function_answers_before_its_time_is_up() {
     };
     let (short, long) = tokio::join!(invoke(600), invoke(3000));
     assert_eq!(short, ("DeadlineExceeded".to_owned(), 1));
-    assert_eq!(long, ("GatewayUnreachable".to_owned(), 3), "what an attempt brought is not replaced");
+    // How many there are depends on how long the pauses between them are.
+    assert_eq!(long.0, "GatewayUnreachable", "what an attempt brought is not replaced");
+    assert!(long.1 >= 2, "{long:?}");
 }
 
 #[tokio::test]
@@ -487,7 +458,7 @@ async fn what_is_in_hand_when_the_deadline_comes_is_returned() {
     gateway.fault_on_order("1", Times::Next(1), Fault::Error("SYSTEMERROR"));
     gateway.fault_on_order("1", Times::Always, Fault::Hang);
     gateway.fault_on_order("2", Times::Always, Fault::Error("SYSTEMERROR"));
-    for (out_trade_no, time) in [("1", ms(900)), ("2", ms(330))] {
+    for (out_trade_no, time) in [("1", ms(900)), ("2", ms(500))] {
         let invocation: Invocation = world.function.invoke_within(&order(out_trade_no), time).await;
         let reply = invocation.json();
         assert_eq!(values(&reply, ["err_code", "outcome"]), ["SYSTEMERROR", "unknown"], "{invocation:?}");
@@ -555,10 +526,11 @@ async fn an_invocation_without_time_to_answer_sends_nothing() {
 #[tokio::test]
 async fn a_fault_is_logged_once() {
     let mut world = world().await;
-    world.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::Status(500));
-    world.function.invoke(&order(ORDER)).await;
-    let logs = wait_for_log(&world.function, "HTTP status 500").await;
-    let other = logs.lines().filter(|line| !line.contains("\"message\":\"start\"")).count();
-    assert_eq!((lines(&logs, "order").len(), other), (1, 1), "{logs}");
-    let _: Value = serde_json::from_str(logs.lines().last().unwrap()).unwrap();
+    world.sandbox.gateway.fault_on_order("1", Times::Always, Fault::Status(500));
+    for out_trade_no in ["1", "2"] {
+        world.function.invoke(&order(out_trade_no)).await;
+    }
+    world.function.wait_for_order_lines(2).await;
+    let logs = world.function.logs();
+    assert_eq!(logs.lines().count(), 3, "the start and two orders: {logs}");
 }

@@ -10,9 +10,7 @@ use sandbox::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{
-    ORDER, World, batch, beijing_time, function, lines, order, values, wait_for_log, world, world_with,
-};
+use crate::support::{ORDER, World, batch, beijing_time, function, order, values, wait_for_log, world, world_with};
 
 const TARGET: &str = "close_order::close_order::order_log";
 
@@ -175,7 +173,7 @@ async fn an_ordinary_merchants_line_has_no_sub_merchant() {
     let fields =
         json!({"level": "INFO", "outcome": "closed", "cold_start": true, "sub_mch_id": null, "out_trade_no": ORDER});
     assert_eq!(lasting(world.order_line(1).await), line(&world, &invocation, 1, &fields));
-    let start = lasting(lines(&world.function.logs(), "start")[0].clone());
+    let start = lasting(world.function.lines("start").swap_remove(0));
     assert_eq!(start["mch_type"], "merchant");
 }
 
@@ -201,8 +199,7 @@ async fn every_record_of_a_batch_has_a_line_with_its_message_id_readable_or_not(
     event["Records"][1].as_object_mut().unwrap().remove("messageId");
     let invocation = world.function.invoke(&event).await;
     assert_eq!(invocation.error_type().as_deref(), Some("InvalidBatch"), "{invocation:?}");
-    let logs = wait_for_log(&world.function, "\"message\":\"invalid batch\"").await;
-    let invalid = &crate::support::lines(&logs, "invalid batch")[0];
+    let invalid = &world.function.wait_for_lines("invalid batch", 1).await[0];
     let expected = [json!("ERROR"), json!("InvalidBatch"), json!(invocation.ids.request_id)];
     assert_eq!(values(invalid, ["level", "reason", "requestId"]), expected, "{invalid}");
 }
@@ -239,11 +236,11 @@ async fn a_start_has_one_line_that_says_with_what_the_function_began() {
     for (function, secret) in
         [(with_secret, json!({"mch_type": "partner", "secret_read": true})), (without, json!({"secret_read": false}))]
     {
-        let logs = wait_for_log(&function, "\"message\":\"start\"").await;
+        let start = function.wait_for_lines("start", 1).await.swap_remove(0);
         let mut expected = json!({"level": "INFO", "message": "start", "version": env!("CARGO_PKG_VERSION"),
             "endpoints": sandbox.gateway.urls(), "target": "close_order"});
         expected.as_object_mut().unwrap().extend(secret.as_object().unwrap().clone());
-        assert_eq!(lasting(lines(&logs, "start")[0].clone()), expected);
+        assert_eq!(lasting(start), expected);
     }
 }
 
@@ -272,7 +269,7 @@ async fn the_log_has_nothing_below_its_level() {
             world.function.invoke(&order(out_trade_no)).await;
         }
         let logs = wait_for_log(&world.function, "\"outcome\":\"unknown\"").await;
-        let outcomes: Vec<_> = lines(&logs, "order").iter().map(|line| line["outcome"].clone()).collect();
+        let outcomes: Vec<_> = world.function.lines("order").iter().map(|line| line["outcome"].clone()).collect();
         assert_eq!(outcomes, expected, "{level}");
         assert_eq!(logs.lines().count(), expected.len(), "{level}: {logs}");
     }
@@ -289,8 +286,9 @@ async fn lambdas_log_variables_are_read_in_any_case_and_an_unknown_value_is_a_wa
     ] {
         let mut function = function(&sandbox).env(variable, value).start().await.unwrap();
         function.invoke(&order(ORDER)).await;
-        let logs = wait_for_log(&function, "\"message\":\"order\"").await;
-        assert_eq!(lines(&logs, "start").len(), 1, "JSON at INFO: {logs}");
+        function.wait_for_order_lines(1).await;
+        let logs = function.logs();
+        assert_eq!(function.lines("start").len(), 1, "JSON at INFO: {logs}");
         assert!(!logs.contains("canary"), "{logs}");
         let warned = logs.lines().filter(|line| line.contains("\"level\":\"WARN\"")).collect::<Vec<_>>();
         assert_eq!(warned.len(), usize::from(value.starts_with("canary")), "{logs}");

@@ -2,79 +2,113 @@
 
 use sandbox::{
     Sandbox,
-    mock::function::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN},
-    mock::gateway::{Fault, Times, TradeState},
+    mock::event_bus,
+    mock::function::{ACCESS_KEY_ID, Function, SECRET_ACCESS_KEY, SESSION_TOKEN},
+    mock::gateway::{Call, Fault, OPENID, Order, Times, TradeState},
     mock::identity::Identity,
     mock::secrets::Failure,
+    mock::signed_xml::read_xml,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{event, function, order};
+use crate::support::{batch, event, order, wait_for_log};
 
 const KEY: &str = "CANARYcanaryCANARYcanaryCANARY00";
 
+/// What the function answered, all of it.
+struct Answers(Vec<String>);
+
+impl Answers {
+    async fn add(&mut self, function: &mut Function, event: &Value) {
+        self.0.push(function.invoke(event).await.text().to_owned());
+    }
+}
+
 #[tokio::test]
-async fn no_log_error_or_reply_shows_a_key_credentials_a_sign_or_a_request() {
+async fn no_log_error_or_answer_shows_a_key_credentials_a_signature_or_a_request() {
     let identity = Identity { api_key: KEY.to_owned(), ..Identity::default() };
     let sandbox = Sandbox::start_as(identity.clone()).await.unwrap();
-    let traced = function(&sandbox)
+    let traced = sandbox.function_with_events(env!("CARGO_BIN_EXE_close-order"));
+    let traced = traced
         .env("AWS_LAMBDA_LOG_LEVEL", "TRACE")
         .env("RUST_LOG", "trace")
         .env("RUST_BACKTRACE", "1")
         .env("WECHAT_PAY_TIMEOUT_MS", "300")
         .env("SECRET_CACHE_TTL_SECONDS", "0");
     let mut function = traced.start().await.unwrap();
-    let mut texts = Vec::new();
+    let mut answers = Answers(Vec::new());
     let gateway = sandbox.gateway.clone();
     gateway.put_order("paid", TradeState::Success);
+    gateway.put_order("paying", TradeState::UserPaying);
+    gateway.put_order("open", Order { closes_not_sticking: Times::Always, ..TradeState::NotPay.into() });
     for (out_trade_no, fault) in [
         ("closed", None),
         ("paid", None),
+        ("paying", None),
+        ("open", None),
         ("reset", Some(Fault::Reset)),
         ("hangs", Some(Fault::Hang)),
         ("status", Some(Fault::Status(500))),
         ("garbled", Some(Fault::Body(b"<xml><sign>".to_vec()))),
         ("forged", Some(Fault::Forge)),
         ("signerror", Some(Fault::Error("SIGNERROR"))),
+        ("other_call", Some(Fault::OtherCall)),
         ("flood", Some(Fault::Flood(100_000))),
     ] {
         if let Some(fault) = fault {
-            gateway.fault_on_order(out_trade_no, Times::Always, fault);
+            gateway.fault_on_order_call(out_trade_no, Call::CloseOrder, Times::Always, fault);
         }
-        texts.push(function.invoke(&order(out_trade_no)).await.text().to_owned());
-        texts.push(function.invoke(&event("api-gateway-http")).await.text().to_owned());
+        let mut event = order(out_trade_no);
+        event["confirm"] = json!(true);
+        answers.add(&mut function, &event).await;
     }
-    for wrong in [json!(null), json!({"out_trade_no": [KEY]}), json!({"sub_mch_id": 1})] {
-        texts.push(function.invoke(&wrong).await.text().to_owned());
+    // WeChat Pay, or whoever answers in its place, sends the request back in a text that is logged: this order's
+    // nonce_str is the caller's, so that its signature is known before.
+    let echoed = gateway.received()[0].clone();
+    let sign = &echoed.fields["sign"];
+    for text in [format!("sign={sign}"), sign.to_lowercase()] {
+        let fail = format!("<xml><return_code>FAIL</return_code><return_msg>签名错误 {text}</return_msg></xml>");
+        gateway.fault_on_order_call("closed", Call::CloseOrder, Times::Next(1), Fault::Body(fail.into()));
+        // Only the answer, which goes to the caller alone, passes a text on as it is.
+        function.invoke(&order("closed")).await;
+    }
+    answers.add(&mut function, &event("api-gateway-http")).await;
+    for failure in [None, Some(event_bus::Failure::AccessDenied), Some(event_bus::Failure::Reset)] {
+        sandbox.events.set_failure(failure);
+        answers.add(&mut function, &batch([order("paid"), order("closed"), json!(KEY)])).await;
+    }
+    for wrong in [json!(null), json!({"out_trade_no": [KEY]}), json!({"sub_mch_id": 1}), json!([KEY]), json!(KEY)] {
+        answers.add(&mut function, &wrong).await;
     }
     for failure in [Failure::AccessDenied, Failure::InternalError, Failure::Reset] {
         sandbox.secrets.set_failure(Some(failure));
-        texts.push(function.invoke(&order("closed")).await.text().to_owned());
+        answers.add(&mut function, &order("closed")).await;
     }
     sandbox.secrets.set_failure(None);
     for malformed in [KEY.to_owned(), format!("{{\"api_key\":\"{KEY}"), json!({"api_key": KEY}).to_string()] {
         sandbox.secrets.set_text(&malformed);
-        texts.push(function.invoke(&order("closed")).await.text().to_owned());
+        answers.add(&mut function, &order("closed")).await;
     }
-    tokio::time::sleep(crate::support::ms(200)).await;
+    answers.add(&mut function, &order("the_last")).await;
+    let logs = wait_for_log(&function, "\"out_trade_no\":\"the_last\"").await;
 
-    let logs = function.logs();
-    assert!(logs.lines().count() > 15, "{logs}");
+    assert!(logs.lines().count() > 30, "{logs}");
     let received = gateway.received();
-    assert!(received.len() > 15);
-    for (place, text) in texts.iter().chain([&logs]).enumerate() {
-        for secret in [KEY, ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, "AWS4-HMAC-SHA256"] {
+    assert!(received.len() > 30);
+    assert!(sandbox.events.events().len() >= 2, "events were published, too");
+    for (place, text) in answers.0.iter().chain([&logs]).enumerate() {
+        for secret in [KEY, ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, "AWS4-HMAC-SHA256", OPENID] {
             assert!(!text.contains(secret), "{place}: {secret} in {text}");
         }
         for request in &received {
-            assert!(!text.contains(&request.fields["sign"]), "{place}: a request's sign in {text}");
+            assert!(!text.contains(&request.fields["sign"]), "{place}: a request's signature in {text}");
+            assert!(!text.to_uppercase().contains(&request.fields["sign"]), "{place}: in lower case in {text}");
             assert!(!text.contains(&request.body), "{place}: a request in {text}");
         }
     }
     for reply in received.iter().filter_map(|received| received.reply.as_deref()) {
-        let fields = sandbox::mock::signed_xml::read_xml(reply).unwrap();
-        if let Some(sign) = fields.get("sign") {
-            assert!(!logs.contains(sign), "a reply's sign in the log");
+        if let Some(sign) = read_xml(reply).unwrap().get("sign") {
+            assert!(!logs.contains(sign), "a reply's signature in the log");
         }
     }
 }

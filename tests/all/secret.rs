@@ -9,7 +9,7 @@ use sandbox::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{ORDER, World, batch, function, lines, ms, order, values, wait_for_log, world, world_with};
+use crate::support::{ORDER, World, batch, function, ms, order, values, world, world_with};
 
 const ROTATED: &str = "ffffffffffffffffffffffffffffffff";
 
@@ -115,8 +115,9 @@ async fn a_malformed_secret_is_told_by_field_and_never_by_value() {
         let invocation = function.invoke(&order(ORDER)).await;
         assert_eq!(invocation.error_type().as_deref(), Some("CredentialsUnavailable"), "{secret}: {invocation:?}");
         assert!(invocation.text().contains(field), "{secret}: {invocation:?}");
-        let logs = wait_for_log(&function, "\"message\":\"order\"").await;
-        let warned = lines(&logs, "the secret is malformed");
+        function.wait_for_order_lines(1).await;
+        let logs = function.logs();
+        let warned = function.lines("the secret is malformed");
         assert!(warned.iter().all(|line| line["level"] == "WARN" && line["cause"].as_str().unwrap().contains(field)));
         assert!(!warned.is_empty(), "{logs}");
         assert!(!invocation.text().contains(&key[1..]) && !logs.contains(&key[1..]), "{logs}");
@@ -160,8 +161,9 @@ async fn while_secrets_manager_is_down_the_cached_secret_serves_on_with_one_warn
         world.sandbox.secrets.set_failure(Some(failure));
         let invocation = world.function.invoke_within(&order(ORDER), ms(3000)).await;
         assert_eq!(invocation.json()["outcome"], "closed", "{failure:?}: {invocation:?}");
-        let logs = wait_for_log(&world.function, "\"message\":\"order\"").await;
-        let warned = lines(&logs, "the secret could not be read");
+        world.function.wait_for_order_lines(1).await;
+        let logs = world.function.logs();
+        let warned = world.function.lines("the secret could not be read");
         assert_eq!(warned.len(), 1, "{logs}");
         let expected = [json!("WARN"), json!(cause), json!(true)];
         assert_eq!(values(&warned[0], ["level", "cause", "cached"]), expected, "{logs}");
@@ -187,8 +189,8 @@ async fn a_revoked_secret_is_not_used_any_more() {
         let answer = world.function.invoke(&batch((0..10).map(|number| order(&number.to_string())))).await.json();
         assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), 10, "{code}: {answer}");
         assert!(world.sandbox.gateway.received().is_empty(), "{code}");
-        let warned =
-            lines(&wait_for_log(&world.function, "\"message_id\":\"9\"").await, "the secret could not be read");
+        world.function.wait_for_order_lines(12).await;
+        let warned = world.function.lines("the secret could not be read");
         assert!(!warned.is_empty() && warned.iter().all(|line| line["cached"] == false), "{warned:?}");
     }
 }

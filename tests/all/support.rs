@@ -97,12 +97,6 @@ pub async fn wait_for_log(function: &Function, text: &str) -> String {
     function.logs()
 }
 
-/// The lines with this message among JSON lines.
-pub fn lines(logs: &str, message: &str) -> Vec<Value> {
-    let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["message"] == message).collect()
-}
-
 /// Half a second: a short timeout for one attempt.
 pub const SHORT_MS: &str = "500";
 

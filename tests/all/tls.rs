@@ -23,7 +23,7 @@ async fn only_the_roots_of_ssl_cert_file_are_trusted_and_by_every_connection() {
 
     std::fs::write(&file, authority.pem()).unwrap();
     let mut friend = function(&sandbox).env("SSL_CERT_FILE", file.to_str().unwrap()).start().await.unwrap();
-    assert_eq!(friend.invoke(&order(ORDER)).await.json()["resultCode"], "SUCCESS");
+    assert_eq!(friend.invoke(&order(ORDER)).await.json()["outcome"], "closed");
     assert_eq!(sandbox.gateway.order(ORDER), Some(TradeState::Closed));
     std::fs::remove_file(file).unwrap();
 }
@@ -35,5 +35,5 @@ async fn no_proxy_of_the_environment_is_used() {
     let variables = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let proxied = variables.into_iter().fold(function(&sandbox), |it, name| it.env(name, "http://127.0.0.1:9"));
     let mut function = proxied.start().await.unwrap();
-    assert_eq!(function.invoke(&order(ORDER)).await.json()["resultCode"], "SUCCESS");
+    assert_eq!(function.invoke(&order(ORDER)).await.json()["outcome"], "closed");
 }
