@@ -152,7 +152,7 @@ impl<'a, 'l> Operation<'a, 'l> {
             let Attempt { result, outcome, .. } = self.send(Call::OrderQuery, endpoint, connection, is_last).await;
             match outcome {
                 AttemptOutcome::NoConnection | AttemptOutcome::ConnectionLost | AttemptOutcome::NoReply => {
-                    (endpoint, connection) = (context.endpoints.after(endpoint), Connection::New);
+                    (endpoint, connection) = (context.endpoints.another(endpoint), Connection::New);
                 }
                 AttemptOutcome::SystemError | AttemptOutcome::SignatureFailure | AttemptOutcome::Final => {
                     return result.ok().filter(|reply| QueryResult::of(reply) != QueryResult::Nothing);

@@ -82,30 +82,38 @@ impl Endpoints {
     /// Where an order is sent first: the most preferred endpoint that did not fail lately.
     #[must_use]
     pub fn first(&self) -> &Endpoint {
-        self.choose(None)
+        self.choose(|it| self.is_cooling(it))
     }
 
     /// Where an order is sent next: another endpoint that did not fail lately, else the same if it did not fail, else
     /// another that did.
     #[must_use]
     pub fn after(&self, last: &Endpoint) -> &Endpoint {
-        self.choose(Some(last))
+        self.choose(|it| (self.is_cooling(it), it.endpoint == *last))
     }
 
-    fn choose(&self, last: Option<&Endpoint>) -> &Endpoint {
-        let now = self.now();
-        let rank = |it: &&Ranked| {
-            (it.cooldown_until.load(Ordering::Relaxed) > now, last.is_some_and(|last| it.endpoint == *last))
-        };
-        let all = std::iter::once(&self.preferred).chain(&self.others);
-        &all.min_by_key(rank).unwrap_or(&self.preferred).endpoint
+    /// Another endpoint, if there is one, rather one that did not fail lately.
+    #[must_use]
+    pub fn another(&self, last: &Endpoint) -> &Endpoint {
+        self.choose(|it| (it.endpoint == *last, self.is_cooling(it)))
+    }
+
+    fn choose<Rank: Ord>(&self, rank: impl Fn(&Ranked) -> Rank) -> &Endpoint {
+        &self.all().min_by_key(|it| rank(it)).unwrap_or(&self.preferred).endpoint
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Ranked> {
+        std::iter::once(&self.preferred).chain(&self.others)
+    }
+
+    fn is_cooling(&self, it: &Ranked) -> bool {
+        it.cooldown_until.load(Ordering::Relaxed) > self.now()
     }
 
     /// Remembers that an endpoint failed.
     pub fn failed(&self, endpoint: &Endpoint) {
         let until = self.now() + u64::try_from(FAILURE_COOLDOWN.as_millis()).unwrap_or(u64::MAX);
-        let all = std::iter::once(&self.preferred).chain(&self.others);
-        for it in all.filter(|it| it.endpoint == *endpoint) {
+        for it in self.all().filter(|it| it.endpoint == *endpoint) {
             it.cooldown_until.store(until, Ordering::Relaxed);
         }
     }
@@ -173,6 +181,17 @@ mod tests {
         let endpoints = endpoints(&["a", "b"]);
         assert_eq!(three_attempts(&endpoints, true), ["https://a", "https://b", "https://a"]);
         assert_eq!(three_attempts(&endpoints, true), ["https://a", "https://b", "https://a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_endpoint_is_another_one_even_if_it_failed_lately() {
+        let endpoints = endpoints(&["a", "b", "c"]);
+        let another = |last: &Endpoint| endpoints.another(last).to_string();
+        assert_eq!(another(endpoints.first()), "https://b");
+        endpoints.failed(endpoints.after(endpoints.first()));
+        assert_eq!(another(endpoints.first()), "https://c");
+        endpoints.failed(endpoints.after(endpoints.first()));
+        assert_eq!(another(endpoints.first()), "https://b");
     }
 
     #[test]

@@ -259,7 +259,6 @@ async fn a_query_that_fails_never_costs_the_answer_in_hand() {
 
 #[tokio::test]
 async fn a_query_has_two_attempts_the_second_at_the_next_endpoint() {
-    let mut world = short().await;
     for (fault, queries) in [
         (Fault::Status(503), vec![0, 1]),
         (Fault::Reset, vec![0, 1]),
@@ -268,8 +267,8 @@ async fn a_query_has_two_attempts_the_second_at_the_next_endpoint() {
         (Fault::Forge, vec![0]),
         (Fault::Error("SYSTEMERROR"), vec![0]),
     ] {
+        let mut world = short().await;
         world.sandbox.gateway.put_order(ORDER, TradeState::NotPay);
-        world.sandbox.gateway.clear_received();
         world.sandbox.gateway.fault_on_call(Call::OrderQuery, Times::Next(1), fault.clone());
         let reply = world.function.invoke(&confirmed(ORDER)).await.json();
         assert_eq!(reply["outcome"], "closed", "{reply}");
@@ -277,7 +276,6 @@ async fn a_query_has_two_attempts_the_second_at_the_next_endpoint() {
         let received = world.sandbox.gateway.received();
         let asked = received.iter().filter(|received| received.path == "/pay/orderquery");
         assert_eq!(asked.map(|received| received.endpoint).collect::<Vec<_>>(), queries, "{fault:?}");
-        world.sandbox.gateway.clear_faults();
     }
 }
 
