@@ -85,10 +85,10 @@ async fn a_kept_connection_that_dies_costs_an_attempt_and_not_the_endpoints_rank
 }
 
 #[tokio::test]
-async fn when_every_kept_connection_has_died_a_batch_costs_two_attempts_an_order() {
+async fn when_every_kept_connection_has_died_an_order_costs_two_attempts() {
     let mut world = world().await;
-    let orders = |range: std::ops::Range<u32>| {
-        batch(range.map(|number| {
+    let orders = |numbers: std::ops::Range<u32>| {
+        batch(numbers.map(|number| {
             let mut order = order(&number.to_string());
             order["confirm"] = json!(false);
             order
@@ -98,9 +98,11 @@ async fn when_every_kept_connection_has_died_a_batch_costs_two_attempts_an_order
     world.function.invoke(&orders(0..10)).await;
     assert!(world.sandbox.gateway.endpoints()[0].connections() >= 10, "a connection for each order of the batch");
     world.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::ResetIfReused);
+    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["outcome"], "closed");
+    assert_eq!(world.order_line(11).await["attempts"], 2, "nine more of them are dead");
     assert_eq!(world.function.invoke(&orders(10..20)).await.json(), json!({"batchItemFailures": []}));
     assert!(world.closed_at().iter().all(|&endpoint| endpoint == 0), "{:?}", world.closed_at());
-    for line in &world.function.wait_for_order_lines(20).await[10..] {
+    for line in &world.function.wait_for_order_lines(21).await[11..] {
         assert!(line["attempts"].as_u64().unwrap() <= 2 && line["outcome"] == "closed", "{line}");
     }
 }
