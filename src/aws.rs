@@ -56,7 +56,7 @@ pub fn settings(service: Service, http: reqwest::Client, get: impl Fn(&str) -> O
     // An empty variable is how templates say that there is none.
     let get = |name: &str| get(name).filter(|value| !value.is_empty());
     let is_on = |name: &str| get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    // What can't stand in a header is no credential; the SDK would panic over it.
+    // A credential that can't stand in a header is left out: the SDK would panic over it.
     let credential = |name: &str| get(name).filter(|value| value.bytes().all(|b| b.is_ascii_graphic()));
     let key = credential("AWS_ACCESS_KEY_ID").zip(credential("AWS_SECRET_ACCESS_KEY"));
     let credentials =

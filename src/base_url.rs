@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
-/// Why a text is no base URL.
+/// Why a text is not a base URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
-    /// No absolute URL.
+    /// Not an absolute URL.
     #[error("is not a URL")]
     NotAUrl,
     /// Another scheme, or plain HTTP to another machine.

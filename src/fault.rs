@@ -12,7 +12,7 @@ use crate::{
     wechat_pay::{ReplyError, VerifyError},
 };
 
-/// Why there is no answer of WeChat Pay's.
+/// Why WeChat Pay's answer is missing.
 ///
 /// Its causes name what happened, never a value that was sent or received, so that neither `Debug` nor `Display` can
 /// show a secret.

@@ -41,7 +41,7 @@ pub struct HttpClients {
 /// They follow no redirect, use no proxy from the environment and ask for no compression.
 ///
 /// # Errors
-/// When rustls refuses the TLS settings, which are constants.
+/// When rustls rejects the TLS settings, which are constants.
 pub fn new(roots: RootCertStore) -> Result<HttpClients, Box<dyn Error + Send + Sync>> {
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?

@@ -20,7 +20,7 @@ pub(super) enum AttemptOutcome {
     NoConnection,
     /// The connection was lost between request and reply.
     ConnectionLost,
-    /// A timeout, HTTP 5xx, or a body that is no reply.
+    /// A timeout, HTTP 5xx, or a body that is not a reply.
     NoReply,
     /// WeChat Pay asks for another call.
     SystemError,

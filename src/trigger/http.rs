@@ -107,7 +107,7 @@ impl<'a> HttpRequest<'a> {
         }
     }
 
-    /// The request's method; `None` for an event that is no HTTP request.
+    /// The request's method; `None` for an event that is not an HTTP request.
     pub(super) fn method(&self) -> Option<String> {
         // Emulators of payload 2.0 leave a stray `httpMethod` at the top.
         let method = if self.form() == Form::Version2 {

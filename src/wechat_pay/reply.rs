@@ -49,13 +49,13 @@ pub enum ReplyCode {
     Other,
 }
 
-/// Why a response is no reply that counts.
+/// Why a response does not count as a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// It is no reply of WeChat Pay's: a proxy's page, a cut document. Another endpoint may do better.
+    /// It is not a reply of WeChat Pay: a proxy's page, a cut document. Another endpoint may do better.
     #[error("{0}")]
     NotAReply(&'static str),
-    /// It is no flat document. Another endpoint may do better.
+    /// It is not a flat document. Another endpoint may do better.
     #[error("{0}")]
     Xml(#[from] XmlError),
     /// It is signed, but not with the key we hold: forged, or the key was changed.
@@ -67,7 +67,7 @@ pub enum VerifyError {
     /// It is signed, but about something else than was asked.
     #[error("its {0} is not the one that was sent")]
     NotOurs(&'static str),
-    /// It is signed, but no reply of this call says such a thing.
+    /// It is signed, but replies of this call never say such a thing.
     #[error("its {0} is not one that this call's replies have")]
     NotThisCall(&'static str),
     /// Its signature was verified before, for another order.
@@ -513,7 +513,7 @@ mod tests {
         ] {
             assert_eq!(partner().close(&with(closed(), "err_code", err_code)), expected, "{err_code}");
         }
-        assert_eq!(partner().query(&closed()), Err(VerifyError::Missing("out_trade_no")), "closeorder's is no query's");
+        assert_eq!(partner().query(&closed()), Err(VerifyError::Missing("out_trade_no")), "a closeorder reply is not a query's");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The key: read when it must be, cached for a while, read anew when a signature is refused or does not match. What the
+//! The key: read when it must be, cached for a while, read anew when a signature is rejected or does not match. What the
 //! cache does in time is tested beside it, on a paused clock.
 
 use sandbox::{
