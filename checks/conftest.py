@@ -15,7 +15,6 @@ import zipfile
 
 import boto3
 import botocore.config
-import expand
 import pytest
 
 import tools
@@ -169,10 +168,8 @@ class MiniStack:
 
     def deploy(self, function, **parameters):
         """The outputs of template.yaml's stack with this binary of the function."""
-        name, template = "close-order", expand.expanded()
-        # Saved queries, which MiniStack doesn't know; nothing in the stack refers to them.
-        for query in [name for name, made in template["Resources"].items() if made["Type"] == "AWS::Logs::QueryDefinition"]:
-            del template["Resources"][query]
+        name = "close-order"
+        template = (ROOT / "template.yaml").read_text(encoding="utf-8").replace("CodeUri: .\n", "CodeUri: s3://uploaded/close-order.zip\n")
         code = io.BytesIO()
         with zipfile.ZipFile(code, "w") as file:
             bootstrap = zipfile.ZipInfo("bootstrap")
@@ -181,9 +178,9 @@ class MiniStack:
         self.s3.create_bucket(Bucket="uploaded")
         self.s3.put_object(Bucket="uploaded", Key="close-order.zip", Body=code.getvalue())
         # CreateStack itself takes 51,200 bytes only.
-        self.s3.put_object(Bucket="uploaded", Key="template.json", Body=json.dumps(template).encode())
+        self.s3.put_object(Bucket="uploaded", Key="template.yaml", Body=template.encode())
         self.cloudformation.create_stack(
-            StackName=name, TemplateURL=f"{self.endpoint}/uploaded/template.json",
+            StackName=name, TemplateURL=f"{self.endpoint}/uploaded/template.yaml",
             Capabilities=["CAPABILITY_IAM"],
             Parameters=[{"ParameterKey": key, "ParameterValue": str(value)} for key, value in parameters.items()])
 
@@ -196,8 +193,8 @@ class MiniStack:
             events = self.cloudformation.describe_stack_events(StackName=name)["StackEvents"]
             raise AssertionError([event for event in events if "FAILED" in event["ResourceStatus"]])
         # A number that comes from a parameter arrives as a string, and MiniStack's poller stops at it.
-        (source,) = self.lambda_.list_event_source_mappings()["EventSourceMappings"]
-        self.lambda_.update_event_source_mapping(UUID=source["UUID"], ScalingConfig={"MaximumConcurrency": 5})
+        for source in self.lambda_.list_event_source_mappings()["EventSourceMappings"]:
+            self.lambda_.update_event_source_mapping(UUID=source["UUID"], ScalingConfig={"MaximumConcurrency": 5})
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def messages(self, queue, count, within=60):
@@ -229,12 +226,14 @@ def account(name):
     files.mkdir(parents=True)
     environment = {
         "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1", "GATEWAY_PORT": str(port),
-        # What it gives to the functions that it runs.
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "PATH": os.environ["PATH"],
+        # The functions that it runs inherit this; Lambda makes the format of the template's LoggingConfig.
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_LAMBDA_LOG_FORMAT": "JSON", "PATH": os.environ["PATH"],
         # Faster than AWS, so that a check need not wait for minutes.
         "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2", "SFN_WAIT_SCALE": "0.01",
         # Otherwise it looks for Docker to run functions in.
         "LAMBDA_EXECUTOR": "local", "TMPDIR": str(files),
+        # Ports of no use here.
+        "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0",
     }
     with running(name, SUITE / "python", "-m", "ministack", port=port, env=ACCOUNT | environment) as process:
         yield MiniStack(process, f"http://127.0.0.1:{port}")

@@ -54,7 +54,7 @@ def test_docs_both_languages_show_the_same(name):
 
     def code(page):
         """Node.js without comments and messages, which are in the page's own language."""
-        return [re.sub(r"\s*//.*|console\.\w+\('[^']*'", "", block) for _, block in blocks(page, "js")]
+        return [re.sub(r"//.*|console\.\w+\('[^']*'|\s+", "", block) for _, block in blocks(page, "js")]
 
     assert code(ENGLISH[name]) == code(CHINESE[name])
 
@@ -66,7 +66,7 @@ def test_docs_both_languages_show_the_same(name):
 
     def figures(text):
         """The cells of tables that are a figure."""
-        cells = [cell.strip() for line in text.splitlines() if line.startswith("|") for cell in line.split("|")]
+        cells = [cell.strip() for line in text.replace("、", ", ").splitlines() if line.startswith("|") for cell in line.split("|")]
         return [cell for cell in cells if re.fullmatch(r"[≤≥<>~]?\s*[\d.,]+\s*[\w%×/]*", cell, re.ASCII)]
 
     assert figures(english) == figures(chinese)
@@ -148,8 +148,7 @@ def test_docs_every_command_is_run_or_says_why_not(page):
 
 def test_docs_readme_shows_what_the_first_command_prints(sandbox_binary):
     printed = run(*shlex.split(TRY_IT), env=CARGO)
-    said = "".join(re.findall(r"^ *(?:outcome|to do|sent|came back)  .*\n|^[{} ].*\n", printed, re.MULTILINE))
-    said = "".join(line for line in said.splitlines(True) if not re.match(r" +(Compiling|Finished|Running|Blocking) ", line))
+    said = "".join(re.findall(r"^ *(?:outcome|to do|sent|came back)  .*\n", printed, re.MULTILINE))
     for pages in (ENGLISH, CHINESE):
         (shown,) = [block for _, block in blocks(pages["README.md"], "text")]
         assert shown == said
@@ -165,11 +164,21 @@ class Session:
             (folder / shared).symlink_to(ROOT / shared)
         programs = folder / "bin"
         programs.mkdir()
-        # PyPI has version 1 of the AWS CLI only, which asks AWS's own SQS whatever AWS_ENDPOINT_URL says.
-        self.program("aws", f'exec {tool("awscli", "aws")} --endpoint-url {ministack.endpoint} "$@"')
-        # MiniStack has no TLS.
-        port = ministack.endpoint.rsplit(":", 1)[1]
-        self.program("curl", f'exec {shutil.which("curl")} --connect-to ::127.0.0.1:{port} "${{@/#https:/http:}}"')
+        # PyPI has version 1 of the AWS CLI only, which asks AWS's own SQS whatever AWS_ENDPOINT_URL says, and which does not
+        # export credentials.
+        self.program("aws", f"""
+            if [[ $1 == configure ]]; then env | sed -n 's/^AWS_[A-Z]*_*ACCESS_KEY/export &/p'; exit; fi
+            exec {tool("awscli", "aws")} --endpoint-url {ministack.endpoint} "$@" """)
+        # MiniStack serves an API under another name, without TLS.
+        self.program("curl", f"""
+            for part; do
+              [[ $part =~ ^https://([a-z0-9]+\\.execute-api)[^/]*(.*) ]] && part=http://${{BASH_REMATCH[1]}}.127.0.0.1${{BASH_REMATCH[2]}}
+              parts+=("$part")
+            done
+            exec {shutil.which("curl")} --silent --connect-to ::{ministack.endpoint.removeprefix("http://")} "${{parts[@]}}" """)
+        # Version 2 does not fetch a parameter that is a URL.
+        (folder / ".aws").mkdir()
+        (folder / ".aws/config").write_text("[default]\ncli_follow_urlparam = false\n")
         self.environment = ACCOUNT | {
             "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(folder), "AWS_ENDPOINT_URL": ministack.endpoint,
             "NODE_PATH": str(CHECKS / "node_modules")}
@@ -249,13 +258,19 @@ def to_run(page):
     return commands[:max(created, default=0)], commands[max(created, default=0):]
 
 
+def answers(printed):
+    """The function's answers among what commands printed."""
+    return [json.loads(answer) for answer in re.findall(r'\{"[^\n]*?"outcome":[^\n]*?\}', printed)]
+
+
 @pytest.mark.parametrize("page", ["README.md", "deploy.md"])
 def test_docs_deploy_and_first_call(page, session):
     key, new_key = json.loads(session.sandbox.secret)["api_key"], "5e884898da28047151d0e56f8dc62927"
     before, after = to_run(page)
     session.bash(*before, typed=f"{key}\n")
     session.deploy()
-    assert json.loads(session.bash(*after, typed=f"{new_key}\n").splitlines()[-1])["outcome"] == "not_found"
+    printed = session.bash(*after, typed=f"{new_key}\n")
+    assert [answer["outcome"] for answer in answers(printed)] == ["not_found"]
     if "put-secret-value" in "".join(after):
         secret = session.ministack.secretsmanager.get_secret_value(SecretId=session.sandbox.secret_id)
         assert json.loads(secret["SecretString"])["api_key"] == new_key
@@ -266,8 +281,11 @@ def test_docs_call(session, node_packages):
     outputs = session.deploy()
     session.shop(exported("call.md", "handler"))
     _, commands = to_run("call.md")
-    answers = [json.loads(line) for line in session.bash(*commands).splitlines() if '"outcome"' in line]
-    assert [answer["outcome"] for answer in answers] == ["closed"] * 2, "the direct call and HTTP"
+    printed = session.bash(*commands)
+    assert [answer["outcome"] for answer in answers(printed)] == ["closed"] * 2, f"directly and over HTTP: {printed}"
+    # Once more, since the queue has no delay here and the rule was made later.
+    output, send, *_ = commands
+    session.bash(output, send)
     session.was_told(number)
     schedule = session.ministack.scheduler.get_schedule(
         GroupName=outputs["ScheduleGroup"], Name=f"1900000109-{number}")
@@ -322,8 +340,10 @@ def test_docs_operate(session):
     ministack.sqs.send_message(QueueUrl=outputs["DeadLetterQueueUrl"], MessageBody=json.dumps(given_up))
     _, commands = to_run("operate.md")
     printed = session.bash(*commands)
-    (line,) = [json.loads(line) for line in printed.splitlines() if '"message":"order"' in line]
+    # MiniStack takes every line for one that the patterns match.
+    line, *_ = [json.loads(line) for line in re.split(r"[\t\n]", printed) if '"message":"order"' in line]
     (shown,) = [json.loads(block) for _, block in blocks(ENGLISH["operate.md"], "json") if '"message":"order"' in block]
-    assert list(line) == [field for field in shown if field in line or field != "xray_trace_id"]
-    until(lambda: given_up["out_trade_no"] in json.dumps(list(session.sandbox.requests())), "the order is redriven")
+    # The order may have been closed here before, which is its reason.
+    assert [field for field in line if field != "reason"] == list(shown)
+    until(lambda: given_up["out_trade_no"] in session.sandbox.process.log(), "the order is redriven")
     assert not ministack.waiting(outputs["DeadLetterQueueUrl"])

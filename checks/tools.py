@@ -82,9 +82,12 @@ def until(condition, what, within=30):
     return result
 
 
+# They lie below those that the system gives to outgoing connections, so that none is taken before it is used.
+PORTS = iter(random.sample(range(25000, 26000, 2), 500))
+
+
 def free_port():
-    """A port that nobody uses, nor the next one (the gateway's second endpoint). It lies below those that the system
-    gives to outgoing connections, so that none is taken in the meantime."""
+    """A port that nobody uses, nor the next one (the gateway's second endpoint); each time another."""
 
     def free(port):
         with socket.socket() as probe:
@@ -92,7 +95,7 @@ def free_port():
                 probe.bind(("0.0.0.0", port))
                 return True
 
-    return next(port for port in random.sample(range(25000, 26000, 2), 500) if free(port) and free(port + 1))
+    return next(port for port in PORTS if free(port) and free(port + 1))
 
 
 class Process:
