@@ -209,6 +209,10 @@ impl Exchange {
             Some(_) if genuine(received.reply.as_deref()) == Reply::Genuine(Meaning::Rejected) => {
                 Reply::Genuine(Meaning::Rejected)
             }
+            // Nothing tells either call's reply that there is no such order from the other's.
+            Some(Fault::OtherCall) if genuine(received.reply.as_deref()) == Reply::Genuine(Meaning::NotFound) => {
+                Reply::Genuine(Meaning::NotFound)
+            }
             Some(Fault::Replay) => Reply::Replayed,
             Some(_) => Reply::Disturbed,
         };
@@ -277,6 +281,7 @@ mod tests {
         let closed = Some("<result_code>SUCCESS</result_code>");
         let paid = Some("<result_code>FAIL</result_code><err_code>ORDERPAID</err_code>");
         let open = Some("<result_code>SUCCESS</result_code><trade_state>NOTPAY</trade_state>");
+        let none = Some("<result_code>FAIL</result_code><err_code>ORDERNOTEXIST</err_code>");
         for (call, fault, document, expected) in [
             (CloseOrder, None, closed, Reply::Genuine(Meaning::Closed)),
             (CloseOrder, None, paid, Reply::Genuine(Meaning::Paid)),
@@ -287,6 +292,8 @@ mod tests {
             (CloseOrder, Some(Fault::Forge), closed, Reply::Disturbed),
             (CloseOrder, Some(Fault::Replay), closed, Reply::Replayed),
             (OrderQuery, Some(Fault::OtherCall), closed, Reply::Disturbed),
+            (CloseOrder, Some(Fault::OtherCall), open, Reply::Disturbed),
+            (CloseOrder, Some(Fault::OtherCall), none, Reply::Genuine(Meaning::NotFound)),
             (CloseOrder, Some(Fault::Body(b"<html/>".to_vec())), None, Reply::Disturbed),
         ] {
             assert_eq!(reply(call, fault.clone(), document), expected, "{call:?} {fault:?} {document:?}");

@@ -284,7 +284,7 @@ fn incidents(jobs: usize, random: &mut Rng) -> Vec<(usize, Incident)> {
             0 => Incident::EndpointDown(0),
             1 => Incident::EndpointDown(1),
             2 => {
-                length = random.usize(1..4);
+                length = random.usize(3..6);
                 Incident::GatewayDown
             }
             3 => Incident::KeyRotated,

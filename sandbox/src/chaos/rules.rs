@@ -114,7 +114,7 @@ pub(super) const STATEMENT_RULES: [StatementRule; 13] = [
                 Some(TradeState::NotPay) if history.planned.closes_stick() => Claim::Closed,
                 Some(TradeState::Success | TradeState::Refund) => Claim::Paid,
                 Some(TradeState::UserPaying) => Claim::Open,
-                None if statement.is_confirmed => Claim::NotFound,
+                None if statement.is_confirmed || is_not_found(history, statement) => Claim::NotFound,
                 Some(TradeState::Closed) | None => Claim::Closed,
                 Some(_) => return None,
             };
@@ -186,6 +186,13 @@ fn says(history: &History, statement: &Statement, what: impl Fn(&Exchange) -> bo
 /// Whether a genuine reply tells what became of the order.
 fn is_told(reply: Reply) -> bool {
     matches!(reply, Reply::Genuine(Meaning::Closed | Meaning::Paid | Meaning::NotFound | Meaning::Open))
+}
+
+/// Whether closeorder itself said that there is no such order, which it rarely does.
+fn is_not_found(history: &History, statement: &Statement) -> bool {
+    says(history, statement, |exchange| {
+        exchange.call == Call::CloseOrder && exchange.reply == Reply::Genuine(Meaning::NotFound)
+    })
 }
 
 /// Whether the claim may rest on a genuine reply about another order that another process got: nothing in it gives it

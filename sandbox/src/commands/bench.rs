@@ -21,6 +21,7 @@ use super::report::{self, Colour};
     cargo run --release -p sandbox -- bench --program /path/to/an/earlier/close-order\n  \
     cargo run --release -p sandbox -- bench --peers --markdown target/performance.md --svg docs/performance.svg"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct Args {
     /// How often each program is started.
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..))]
