@@ -14,8 +14,8 @@ mod xml;
 
 use std::time::Duration;
 
-use reqwest::{Response, header::CONTENT_TYPE};
-use tokio::time::{Instant, timeout_at};
+use reqwest::header::CONTENT_TYPE;
+use tokio::time::timeout;
 
 pub use endpoint::{Endpoint, Endpoints};
 pub use merchant::{Malformed, MchType, Merchant};
@@ -116,34 +116,26 @@ impl WechatPay {
             .post(endpoint.url(request.call()).clone())
             .header(CONTENT_TYPE, "text/xml; charset=utf-8")
             .body(body);
-        let end = Instant::now() + limit;
-        let mut request_id = None;
-        let result = match timeout_at(end, post.send()).await {
+        // Outlives a body that does not arrive.
+        let (mut status, mut request_id) = (200, None);
+        let response = async {
+            let response = post.send().await?;
+            status = response.status().as_u16();
+            let id = response.headers().get("request-id").and_then(|id| id.to_str().ok());
+            request_id = id.map(str::to_owned);
+            if status >= 500 { Ok(None) } else { http_client::read_at_most(xml::MAX_BYTES, response).await }
+        };
+        let received = timeout(limit, response).await;
+        let error = |error| Err(ReplyError { status, error }.into());
+        let result = match received {
+            Ok(Ok(Some(body))) => self.verify(&body, request).or_else(|invalid| error(Some(invalid))),
+            Ok(Ok(None)) if status >= 500 => error(None),
+            Ok(Ok(None)) => error(Some(XmlError::TooLarge.into())),
+            Ok(Err(_)) | Err(_) if status != 200 => error(None),
             Err(_) => Err(SendError::timed_out(was_sent.get()).into()),
             Ok(Err(failure)) => Err(SendError::new(&failure, was_sent.get()).into()),
-            Ok(Ok(response)) => {
-                let id = response.headers().get("request-id").and_then(|id| id.to_str().ok());
-                request_id = id.map(str::to_owned);
-                self.read(response, request, end).await
-            }
         };
         Exchange { result, request_id, signature }
-    }
-
-    /// Reads a response until `end`, and verifies it.
-    async fn read(&self, response: Response, request: &Request<'_>, end: Instant) -> Result<Reply, ExchangeError> {
-        let status = response.status().as_u16();
-        let error = |error| ReplyError { status, error };
-        if status >= 500 {
-            return Err(error(None).into());
-        }
-        match timeout_at(end, http_client::read_at_most(xml::MAX_BYTES, response)).await {
-            Ok(Ok(Some(body))) => Ok(self.verify(&body, request).map_err(|invalid| error(Some(invalid)))?),
-            Ok(Ok(None)) => Err(error(Some(XmlError::TooLarge.into())).into()),
-            _ if status != 200 => Err(error(None).into()),
-            Ok(Err(failure)) => Err(SendError::new(&failure, true).into()),
-            Err(_) => Err(SendError::timed_out(true).into()),
-        }
     }
 
     fn verify(&self, body: &[u8], request: &Request<'_>) -> Result<Reply, VerifyError> {

@@ -513,7 +513,11 @@ mod tests {
         ] {
             assert_eq!(partner().close(&with(closed(), "err_code", err_code)), expected, "{err_code}");
         }
-        assert_eq!(partner().query(&closed()), Err(VerifyError::Missing("out_trade_no")), "a closeorder reply is not a query's");
+        assert_eq!(
+            partner().query(&closed()),
+            Err(VerifyError::Missing("out_trade_no")),
+            "a closeorder reply is not a query's"
+        );
     }
 
     #[test]
