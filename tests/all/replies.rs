@@ -2,11 +2,12 @@
 
 use sandbox::{
     mock::gateway::{Call, Fault, Times, TradeState},
+    mock::identity::Identity,
     mock::signed_xml::{Fields, sign, xml},
 };
 use serde_json::{Value, json};
 
-use crate::support::{ORDER, order, values, world};
+use crate::support::{ORDER, order, values, world, world_with};
 
 const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
 
@@ -235,4 +236,31 @@ async fn a_redirect_is_not_followed() {
     world.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::Status(307));
     let invocation = world.function.invoke(&order(ORDER)).await;
     assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"), "{invocation:?}");
+}
+
+#[tokio::test]
+async fn the_status_of_a_response_whose_body_does_not_arrive_is_told() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    for status in [503, 403] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = format!("HTTP/1.1 {status} No\r\ncontent-length: 100\r\n\r\n<htm");
+                let _ = stream.write_all(head.as_bytes()).await;
+                open.push(stream);
+            }
+        });
+        let adapt = |function: sandbox::mock::function::FunctionBuilder| {
+            function.env("WECHAT_PAY_ENDPOINTS", &endpoint).env("WECHAT_PAY_TIMEOUT_MS", "300")
+        };
+        let mut world = world_with(Identity::default(), adapt).await;
+        let invocation = world.function.invoke(&order(ORDER)).await;
+        assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"), "{status}: {invocation:?}");
+        let line = world.function.wait_for_order_lines(1).await.remove(0);
+        assert!(line["cause"].as_str().unwrap().starts_with(&format!("HTTP status {status}")), "{line}");
+    }
 }
