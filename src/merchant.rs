@@ -102,6 +102,12 @@ impl MerchantCache {
         }
     }
 
+    /// The same by another wall clock.
+    #[cfg(test)]
+    pub(crate) fn with_clock(self, now: fn() -> SystemTime) -> Self {
+        Self { now, ..self }
+    }
+
     /// The merchant, read anew if its time has come.
     ///
     /// # Errors
@@ -275,7 +281,7 @@ mod tests {
             // One request for each read, so that reads can be counted.
             let settings = settings.retry_config(RetryConfig::disabled());
             let settings = settings.http_client(http_client_fn(move |_, _| connector.clone())).build();
-            MerchantCache { now: wall_clock, ..MerchantCache::new(settings, "secret".to_owned(), ttl) }
+            MerchantCache::new(settings, "secret".to_owned(), ttl).with_clock(wall_clock)
         }
 
         fn set(&self, answer: Answer) {

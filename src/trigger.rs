@@ -167,7 +167,81 @@ fn time_to_work(deadline: Duration, now: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use serde_json::{Value, json};
+    use tracing_subscriber::fmt::MakeWriter;
+
     use super::*;
+    use crate::{
+        aws, http_client,
+        merchant::MerchantCache,
+        wechat_pay::{Endpoint, Endpoints, WechatPay},
+    };
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Log {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// A function whose clock panics, as a bug in a library would.
+    fn function_that_panics() -> Function {
+        let http = http_client::new(rustls::RootCertStore::empty()).unwrap();
+        let settings = aws::settings(aws::Service::SecretsManager, http.pooled.clone(), |_| None);
+        let merchants = MerchantCache::new(settings, "secret".to_owned(), Duration::ZERO);
+        let merchants = merchants.with_clock(|| panic!("quotes what it choked on"));
+        let endpoints = Endpoints::new(Endpoint::parse("http://127.0.0.1:9").unwrap(), []);
+        Function::new(CloseOrder::new(merchants, WechatPay::new(http), endpoints, DEFAULT_TIME), None)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_in_every_trigger_and_the_order_has_its_line() {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let function = function_that_panics();
+        let answer = async |event: &str| {
+            let payload = RawValue::from_string(event.to_owned()).unwrap();
+            let answer = function.answer(LambdaEvent::new(payload, Context::default())).await;
+            answer.map(|output| serde_json::to_value(output).unwrap())
+        };
+
+        let raised = answer(r#"{"sub_mch_id":"1900000109","out_trade_no":"1"}"#).await.unwrap_err();
+        assert_eq!(raised.error_type, "InternalError");
+        let http = answer(include_str!("../events/api-gateway-http.json")).await.unwrap();
+        assert_eq!(http["statusCode"], 500);
+        let body: Value = serde_json::from_str(http["body"].as_str().unwrap()).unwrap();
+        assert_eq!((&body["errCode"], &body["outcome"]), (&json!(-601_001), &json!("unknown")));
+        let batch = answer(include_str!("../events/sqs.json")).await.unwrap();
+        assert_eq!(batch["batchItemFailures"].as_array().unwrap().len(), 2);
+
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines = log.lines().filter(|line| line.contains("outcome=\"unknown\" reason=\"InternalError\""));
+        assert_eq!(lines.filter(|line| line.contains("ERROR")).count(), 4, "{log}");
+        for text in [raised.error_message, body.to_string(), log] {
+            assert!(!text.contains("choked"), "{text}");
+        }
+    }
 
     #[test]
     fn the_answer_is_on_its_way_before_the_deadline() {
