@@ -8,6 +8,7 @@
 mod chaos;
 mod configuration;
 mod direct;
+mod documentation;
 mod faults;
 mod http;
 mod log;
