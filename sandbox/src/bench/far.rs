@@ -1,4 +1,4 @@
-//! Cold starts with WeChat Pay and Secrets Manager at a distance: a stretch of wire in front of each stand-in, on which
+//! Cold starts with WeChat Pay and Secrets Manager at a distance: a stretch of wire in front of each mock, on which
 //! everything takes half a round trip, and the first of it one more: that of TCP's handshake, which loopback has done
 //! already.
 //!
