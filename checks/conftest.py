@@ -140,16 +140,16 @@ def rie(rie_binary, function):
 
 @pytest.fixture
 def cargo_lambda():
-    """Runs the function under cargo-lambda, which builds it: `with cargo_lambda(environment) as url`."""
+    """Runs the function under cargo-lambda, which builds it: `with cargo_lambda(environment) as invoke`."""
 
     @contextlib.contextmanager
-    def emulated(env, *options):
+    def emulated(env):
         port = free_port()
         path = {"PATH": f"{tool('cargo-lambda').parent}:{CARGO['PATH']}"}
         building = {"CARGO_LAMBDA_COMPILER": "cargo", "CARGO_NET_OFFLINE": "true"}
         with running(
             "cargo-lambda", "cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", port,
-            "--ignore-changes", "--bin", "close-order", *options, port=port, env=CARGO | path | building | env,
+            "--ignore-changes", "--bin", "close-order", port=port, env=CARGO | path | building | env,
         ) as process:
             yield Invoke(process, f"http://127.0.0.1:{port}")
 

@@ -1,5 +1,5 @@
-"""The release binary among parts that are not ours: AWS's Runtime Interface Emulator and cargo-lambda hand it events,
-moto keeps its secret. WeChat Pay is the sandbox's.
+"""The function among parts that are not ours: AWS's Runtime Interface Emulator hands events to the release binary, and
+cargo-lambda to the one that it builds for debugging; moto keeps the secret. WeChat Pay is the sandbox's.
 
 What they lack: the Runtime Interface Emulator takes one invocation at a time and has no memory limit; cargo-lambda's
 deadline is a constant, and its HTTP side sends payload 2.0 only; moto checks neither permissions nor
@@ -116,8 +116,8 @@ def test_rie_as_a_managed_instance_serves_four_orders_at_once_docker(docker, rie
         assert took < sum(line["duration_ms"] for line in lines) / 1000 / 2, "they waited for each other"
 
 
-def test_cargo_lambda_direct_and_over_http(cargo_lambda, sandbox, function):
-    with cargo_lambda(sandbox.environment(), "--release") as invoke:
+def test_cargo_lambda_direct_and_over_http(cargo_lambda, sandbox):
+    with cargo_lambda(sandbox.environment()) as invoke:
         address, port = invoke.url.removeprefix("http://").split(":")
         path = {"PATH": f"{tool('cargo-lambda').parent}:{CARGO['PATH']}"}
         answer = run(
