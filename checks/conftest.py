@@ -1,6 +1,5 @@
 """Fixtures: the function and the sandbox, and around them the emulators of others."""
 
-import base64
 import contextlib
 import filecmp
 import io
@@ -48,7 +47,8 @@ class Sandbox:
 
     def __init__(self, process, host, gateway, secrets, runtime):
         self.process = process
-        self.gateway, self.secrets, self.runtime = f"http://{host}:{gateway}", f"http://{host}:{secrets}", f"{host}:{runtime}"
+        self.gateway, self.secrets = f"http://{host}:{gateway}", f"http://{host}:{secrets}"
+        self.runtime = f"{host}:{runtime}"
         # What the sandbox itself says, for a function beside it.
         exported = (line.removeprefix("export ").split("=", 1) for line in self.process.log().splitlines()
                     if line.startswith("export "))
@@ -101,7 +101,8 @@ def moto():
 @pytest.fixture(scope="session")
 def rie_binary():
     """AWS's Runtime Interface Emulator, which lies in SAM CLI's package."""
-    (found,) = (tool("sam").parent.parent / "lib").glob(f"python*/site-packages/samcli/local/rapid/aws-lambda-rie-{ARCHITECTURE}")
+    (folder,) = (tool("sam").parent.parent / "lib").glob("python*/site-packages/samcli/local/rapid")
+    found = folder / f"aws-lambda-rie-{ARCHITECTURE}"
     found.chmod(0o755)
     return found
 
@@ -156,6 +157,16 @@ def cargo_lambda():
     return emulated
 
 
+def zipped(name, content):
+    """A zip file with one program in it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        program = zipfile.ZipInfo(name)
+        program.external_attr = 0o755 << 16
+        file.writestr(program, content)
+    return packed.getvalue()
+
+
 class MiniStack:
     """An AWS account on this machine."""
 
@@ -169,19 +180,15 @@ class MiniStack:
     def deploy(self, function, **parameters):
         """The outputs of template.yaml's stack with this binary of the function."""
         name = "close-order"
-        template = (ROOT / "template.yaml").read_text(encoding="utf-8").replace("CodeUri: .\n", "CodeUri: s3://uploaded/close-order.zip\n")
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as file:
-            bootstrap = zipfile.ZipInfo("bootstrap")
-            bootstrap.external_attr = 0o755 << 16
-            file.writestr(bootstrap, function.read_bytes())
+        template = (ROOT / "template.yaml").read_text(encoding="utf-8")
+        # As `sam package` does.
+        template = template.replace("CodeUri: .\n", "CodeUri: s3://uploaded/close-order.zip\n")
         self.s3.create_bucket(Bucket="uploaded")
-        self.s3.put_object(Bucket="uploaded", Key="close-order.zip", Body=code.getvalue())
+        self.s3.put_object(Bucket="uploaded", Key="close-order.zip", Body=zipped("bootstrap", function.read_bytes()))
         # CreateStack itself takes 51,200 bytes only.
         self.s3.put_object(Bucket="uploaded", Key="template.yaml", Body=template.encode())
         self.cloudformation.create_stack(
-            StackName=name, TemplateURL=f"{self.endpoint}/uploaded/template.yaml",
-            Capabilities=["CAPABILITY_IAM"],
+            StackName=name, TemplateURL=f"{self.endpoint}/uploaded/template.yaml", Capabilities=["CAPABILITY_IAM"],
             Parameters=[{"ParameterKey": key, "ParameterValue": str(value)} for key, value in parameters.items()])
 
         def created():
@@ -196,6 +203,12 @@ class MiniStack:
         for source in self.lambda_.list_event_source_mappings()["EventSourceMappings"]:
             self.lambda_.update_event_source_mapping(UUID=source["UUID"], ScalingConfig={"MaximumConcurrency": 5})
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def shop(self, name, code):
+        """The ARN of a function of a shop's own, in Node.js."""
+        return self.lambda_.create_function(
+            FunctionName=name, Runtime="nodejs22.x", Handler="index.handler", Role="arn:aws:iam::000000000000:role/shop",
+            Code={"ZipFile": zipped("index.js", code)})["FunctionArn"]
 
     def messages(self, queue, count, within=60):
         """That many messages' bodies, taken out of a queue."""

@@ -90,7 +90,8 @@ def test_rie_as_a_managed_instance_serves_four_orders_at_once_docker(docker, rie
     variables = [part for name, value in environment.items() for part in ("--env", f"{name}={value}")]
     with docker.cleaned(), running(
         "managed-instance", "docker", "run", "--network", "host", *variables,
-        "--volume", f"{function}:/var/task/bootstrap:ro", "--volume", f"{rie_binary}:/rie:ro", "--entrypoint", "/rie", IMAGE,
+        "--volume", f"{function}:/var/task/bootstrap:ro", "--volume", f"{rie_binary}:/rie:ro",
+        "--entrypoint", "/rie", IMAGE,
         "--runtime-interface-emulator-address", f"127.0.0.1:{port}", "--runtime-api-address", f"127.0.0.1:{runtime}",
         "--log-level", "error", "/var/task/bootstrap", "bootstrap", port=port, env={"PATH": os.environ["PATH"]},
     ) as process:

@@ -56,8 +56,9 @@ def tool(name, program=None):
         shutil.rmtree(at, ignore_errors=True)
         run(sys.executable, "-m", "venv", at)
         no_deps = ["--no-deps"] if name == "cargo-lambda" else []
-        # pip with the caller's environment, where a mirror or a proxy may be named.
-        run(at / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *no_deps, "-r", requirements, env=os.environ)
+        # With the caller's environment, where a mirror or a proxy may be named.
+        run(at / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *no_deps, "-r", requirements,
+            env=os.environ)
         shutil.copy(requirements, installed)
     return at / "bin" / (program or name)
 
@@ -90,10 +91,9 @@ def free_port():
     """A port that nobody uses, nor the next one (the gateway's second endpoint); each time another."""
 
     def free(port):
-        with socket.socket() as probe:
-            with contextlib.suppress(OSError):
-                probe.bind(("0.0.0.0", port))
-                return True
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("0.0.0.0", port))
+            return True
 
     return next(port for port in PORTS if free(port) and free(port + 1))
 
