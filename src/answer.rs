@@ -1,8 +1,9 @@
 //! What the caller gets: WeChat Pay's reply as JSON in the form of `cloud.cloudPay.closeOrder()`, or a fault, with the
 //! `outcome` in either.
 
-use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
     fault::Fault,
@@ -143,30 +144,29 @@ impl Answer {
             Err(fault) => Some(fault.name()),
         }
     }
-
-    /// The answer's JSON.
-    #[must_use]
-    pub fn to_json(&self) -> Map<String, Value> {
-        let mut json = match &self.result {
-            Ok(replied) => replied.to_json(),
-            Err(fault) => [
-                ("returnCode", "FAIL".into()),
-                ("returnMsg", fault.return_msg(self.outcome).into()),
-                ("errCode", fault.err_code().into()),
-                ("errMsg", format!("cloudPay.closeOrder:fail {}", fault.message(self.outcome)).into()),
-            ]
-            .into_iter()
-            .map(|(name, value): (&str, Value)| (name.to_owned(), value))
-            .collect(),
-        };
-        json.insert("outcome".to_owned(), self.outcome.as_str().into());
-        json
-    }
 }
 
+/// Either form is one flat object: `errCode` is a number, all else text.
 impl Serialize for Answer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.to_json().serialize(serializer)
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("outcome", self.outcome.as_str())?;
+        match &self.result {
+            Ok(replied) => {
+                map.serialize_entry("errCode", &0)?;
+                for (name, value) in replied.json_fields() {
+                    map.serialize_entry(&name, value)?;
+                }
+            }
+            Err(fault) => {
+                map.serialize_entry("errCode", &fault.err_code())?;
+                map.serialize_entry("returnCode", "FAIL")?;
+                map.serialize_entry("returnMsg", &fault.return_msg(self.outcome))?;
+                let err_msg = format!("cloudPay.closeOrder:fail {}", fault.message(self.outcome));
+                map.serialize_entry("errMsg", &err_msg)?;
+            }
+        }
+        map.end()
     }
 }
 
@@ -178,28 +178,25 @@ impl Replied {
     }
 
     /// The fields under their documented names and, where it differs, under the name that wx-server-sdk gives them, with
-    /// the `errCode` and `errMsg` that it adds to every answered call.
-    fn to_json(&self) -> Map<String, Value> {
-        let mut json = Map::new();
-        json.insert("errCode".to_owned(), 0.into());
-        json.insert("errMsg".to_owned(), "cloudPay.closeOrder:ok".into());
+    /// the `errMsg` that it adds to every answered call.
+    fn json_fields(&self) -> BTreeMap<Cow<'_, str>, &str> {
+        let mut json = BTreeMap::from([
+            ("errMsg".into(), "cloudPay.closeOrder:ok"),
+            ("out_trade_no".into(), self.out_trade_no.as_str()),
+            ("outTradeNo".into(), self.out_trade_no.as_str()),
+        ]);
         for (name, documented) in [("return_code", "returnCode"), ("return_msg", "returnMsg")] {
-            if let Some(value) = self.get(name) {
-                json.insert(documented.to_owned(), value.into());
-            }
-        }
-        for name in ["out_trade_no", "outTradeNo"] {
-            json.insert(name.to_owned(), self.out_trade_no.as_str().into());
+            json.extend(self.get(name).map(|value| (documented.into(), value)));
         }
         let is_free = |name: &str| !matches!(name, "return_code" | "return_msg") && !RESERVED.contains(&name);
         for (name, value) in self.fields.iter().filter(|(name, _)| is_free(name)) {
-            json.insert(name.clone(), value.as_str().into());
+            json.insert(name.into(), value);
         }
         // A field that has an alias's name by itself keeps it.
         for (name, value) in &self.fields {
             let alias = camel_case(name);
             if is_free(&alias) {
-                json.entry(alias).or_insert_with(|| value.as_str().into());
+                json.entry(alias.into()).or_insert(value);
             }
         }
         json

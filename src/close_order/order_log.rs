@@ -1,6 +1,6 @@
 //! One log line per order: what became of it.
 
-use std::{fmt::Write, time::Instant};
+use std::time::Instant;
 
 use tracing::{error, info, warn};
 
@@ -154,12 +154,12 @@ impl<'a> OrderLog<'a> {
                 masked.replace_range(start..start + signature.as_str().len(), "***");
             }
         }
-        let mut shown = String::new();
+        let mut shown = String::with_capacity(masked.len());
         for character in masked.chars() {
-            let _ = match character {
-                '"' | '\'' | '\\' => write!(shown, "{character}"),
-                _ => write!(shown, "{}", character.escape_debug()),
-            };
+            match character {
+                '"' | '\'' | '\\' => shown.push(character),
+                _ => shown.extend(character.escape_debug()),
+            }
         }
         shown.chars().take(limit).collect()
     }

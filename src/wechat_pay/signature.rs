@@ -33,7 +33,7 @@ impl SignType {
     #[must_use]
     #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104)")]
     pub fn sign(self, key: &SecretString, fields: &BTreeMap<String, String>) -> Signature {
-        let mut text = String::new();
+        let mut text = String::with_capacity(512);
         for (name, value) in fields.iter().filter(|&(name, value)| name != "sign" && !value.is_empty()) {
             text.extend([name, "=", value, "&"]);
         }

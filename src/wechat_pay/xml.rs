@@ -161,7 +161,8 @@ fn is_utf8(declaration: &BytesDecl<'_>) -> Result<(), XmlError> {
 /// Writes a document of fields whose names are plain.
 #[must_use]
 pub fn write(fields: &Fields) -> String {
-    let mut document = String::from("<xml>");
+    let mut document = String::with_capacity(512);
+    document.push_str("<xml>");
     for (name, value) in fields {
         document.extend(["<", name, ">", &partial_escape(value.as_str()), "</", name, ">"]);
     }
