@@ -207,8 +207,8 @@ class MiniStack:
     def shop(self, name, code):
         """The ARN of a function of a shop's own, in Node.js."""
         return self.lambda_.create_function(
-            FunctionName=name, Runtime="nodejs22.x", Handler="index.handler", Role="arn:aws:iam::000000000000:role/shop",
-            Code={"ZipFile": zipped("index.js", code)})["FunctionArn"]
+            FunctionName=name, Runtime="nodejs22.x", Handler="index.handler", Code={"ZipFile": zipped("index.js", code)},
+            Role="arn:aws:iam::000000000000:role/shop")["FunctionArn"]
 
     def messages(self, queue, count, within=60):
         """That many messages' bodies, taken out of a queue."""
@@ -277,7 +277,7 @@ class Docker:
         return run("docker", *arguments, **options)
 
     def get(self, image):
-        """Pulls the image. Where no registry can be reached it is made, and `skip_pull` is what SAM CLI has to be told."""
+        """Pulls the image; where no registry can be reached, makes it. `skip_pull` is what SAM CLI has to be told then."""
 
         def succeeds(*arguments):
             return subprocess.run(["docker", *arguments, image], capture_output=True).returncode == 0

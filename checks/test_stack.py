@@ -20,8 +20,8 @@ def stack(ministack, sandbox, function):
     outputs = ministack.deploy(
         function, SecretArn=secret, WechatPayEndpoints=sandbox.gateway, WechatPayTimeoutMs=2000,
         Architecture=ARCHITECTURE, QueueDelaySeconds=0, QueueMaxReceiveCount=2)
-    # An order that failed comes back after three minutes. Here it is less, but longer than a batch takes: a message that
-    # is received twice is published twice.
+    # An order that failed comes back after three minutes. Here it is less, but longer than a batch takes: a message
+    # that is received twice is published twice.
     ministack.sqs.set_queue_attributes(QueueUrl=outputs["QueueUrl"], Attributes={"VisibilityTimeout": "8"})
     return outputs
 
