@@ -40,6 +40,8 @@ pub(super) struct Operation<'a, 'l> {
     merchant: Arc<Merchant>,
     deadline: Instant,
     log: &'a mut OrderLog<'l>,
+    /// New for the rest of the order once a connection was lost: the pool's others may have died with it.
+    connection: Connection,
     /// The endpoint that the last verified reply to closeorder came from.
     answered_by: Option<&'a Endpoint>,
     /// Whether an attempt of this order was sent and came to anything but a rejection.
@@ -62,7 +64,8 @@ impl<'a, 'l> Operation<'a, 'l> {
         deadline: Instant,
         log: &'a mut OrderLog<'l>,
     ) -> Self {
-        Self { context, order, merchant, deadline, log, answered_by: None, may_have_closed: false }
+        let connection = Connection::Pooled;
+        Self { context, order, merchant, deadline, log, connection, answered_by: None, may_have_closed: false }
     }
 
     pub(super) async fn run(&mut self, confirm: bool) -> Answer {
@@ -89,7 +92,6 @@ impl<'a, 'l> Operation<'a, 'l> {
     async fn close(&mut self) -> Result<Reply, Fault> {
         let context = self.context;
         let mut endpoint = context.endpoints.first();
-        let mut connection = Connection::Pooled;
         let mut in_hand = None;
         loop {
             if self.left().is_zero() {
@@ -97,23 +99,22 @@ impl<'a, 'l> Operation<'a, 'l> {
             }
             self.log.attempts += 1;
             let is_last = self.log.attempts >= MAX_ATTEMPTS;
-            let Attempt { result, outcome, is_cut_short } =
-                self.send(Call::CloseOrder, endpoint, connection, is_last).await;
+            let Attempt { result, outcome, is_cut_short } = self.send(Call::CloseOrder, endpoint, is_last).await;
             self.may_have_closed |= may_have_closed(&result);
             if is_cut_short && in_hand.is_none() {
                 return Err(Fault::DeadlineExceeded { was_sent: self.may_have_closed });
             }
             let result = combine(in_hand.take(), result.map_err(Fault::from));
-            match next_step(outcome, connection, self.log.attempts) {
+            match next_step(outcome, self.connection, self.log.attempts) {
                 NextStep::Return => return result,
-                NextStep::NewConnection => connection = Connection::New,
+                NextStep::NewConnection => self.connection = Connection::New,
                 NextStep::NextEndpoint => {
                     let pause = jittered(PAUSE * 2_u32.saturating_pow(self.log.attempts - 1));
                     if pause >= self.left() {
                         return result;
                     }
                     sleep(pause).await;
-                    (endpoint, connection) = (context.endpoints.after(endpoint), Connection::Pooled);
+                    endpoint = context.endpoints.after(endpoint);
                 }
                 NextStep::RereadSecret => {
                     let reread = context.merchants.reread_if_changed(&self.merchant);
@@ -142,17 +143,17 @@ impl<'a, 'l> Operation<'a, 'l> {
             return None;
         }
         let mut endpoint = self.answered_by.unwrap_or_else(|| context.endpoints.first());
-        let mut connection = Connection::Pooled;
         for attempt in 1..=MAX_QUERY_ATTEMPTS {
             if self.left().is_zero() {
                 return None;
             }
             self.log.queries += 1;
             let is_last = attempt == MAX_QUERY_ATTEMPTS;
-            let Attempt { result, outcome, .. } = self.send(Call::OrderQuery, endpoint, connection, is_last).await;
+            let Attempt { result, outcome, .. } = self.send(Call::OrderQuery, endpoint, is_last).await;
             match outcome {
                 AttemptOutcome::NoConnection | AttemptOutcome::ConnectionLost | AttemptOutcome::NoReply => {
-                    (endpoint, connection) = (context.endpoints.another(endpoint), Connection::New);
+                    self.connection = Connection::New;
+                    endpoint = context.endpoints.another(endpoint);
                 }
                 AttemptOutcome::SystemError | AttemptOutcome::SignatureFailure | AttemptOutcome::Final => {
                     return result.ok().filter(|reply| QueryResult::of(reply) != QueryResult::Nothing);
@@ -163,8 +164,8 @@ impl<'a, 'l> Operation<'a, 'l> {
     }
 
     /// Sends one request, and remembers an endpoint that failed.
-    async fn send(&mut self, call: Call, endpoint: &'a Endpoint, connection: Connection, is_last: bool) -> Attempt {
-        let context = self.context;
+    async fn send(&mut self, call: Call, endpoint: &'a Endpoint, is_last: bool) -> Attempt {
+        let (context, connection) = (self.context, self.connection);
         let left = self.left();
         let limit = attempt_limit(left, context.timeout, is_last);
         let request = match call {
