@@ -1,5 +1,5 @@
 //! Tries `close-order` on a machine without WeChat or AWS. [`mock`] has everything around the function, on loopback;
-//! [`chaos`] lets all of it go wrong, [`bench`] measures; [`binary`] builds the real binary. For the tests, the benchmark
+//! [`chaos`] lets all of it go wrong, [`mod@bench`] measures; [`binary`] builds the real binary. For the tests, the benchmark
 //! and people; production never links it.
 //!
 //! What it checks and signs it does with code of its own ([`mock::signed_xml`]), so that a mistake of the function is not

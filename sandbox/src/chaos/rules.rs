@@ -196,7 +196,7 @@ fn is_not_found(history: &History, statement: &Statement) -> bool {
 }
 
 /// Whether the claim may rest on a genuine reply about another order that another process got: nothing in it gives it
-/// away but the `out_trade_no` that proofs have. [`super::run`] calls those that the same process got disturbed.
+/// away but the `out_trade_no` that proofs have. [`super::run()`] calls those that the same process got disturbed.
 fn is_replayed(history: &History, statement: &Statement) -> bool {
     !statement.is_proved && says(history, statement, |exchange| exchange.reply == Reply::Replayed)
 }
