@@ -5,6 +5,7 @@
 //! `decision`; `operation` goes by them.
 
 mod decision;
+mod merchant_rules;
 mod next_step;
 mod operation;
 mod order_log;
@@ -128,7 +129,7 @@ impl CloseOrder {
             .await
             .map_err(|_| Fault::CredentialsUnavailable { cause: "Secrets Manager did not answer in time".into() })??;
         log.merchant(&merchant);
-        order.check_for(&merchant)?;
+        merchant_rules::check(order, &merchant)?;
         Ok(Operation::new(self, order, merchant, deadline, log))
     }
 }

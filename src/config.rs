@@ -58,15 +58,15 @@ pub struct Config {
 }
 
 /// What the log looks like: Lambda's own settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
     /// `AWS_LAMBDA_LOG_FORMAT`: `JSON`, or `Text`, which is Lambda's default, in any case.
     pub is_json: bool,
     /// `AWS_LAMBDA_LOG_LEVEL`, in any case; INFO by default.
     pub level: LevelFilter,
-    /// Which of the two has an unknown value, so that JSON, or INFO, is used. Lambda sets both by itself, so this stops no
+    /// Which of the two has an unknown value, so that the log is JSON at INFO. Lambda sets both by itself, so this stops no
     /// start.
-    pub unknown_variable: Option<&'static str>,
+    pub unknown_variables: Option<String>,
 }
 
 /// A variable with a wrong value, or without the one it needs.
@@ -142,12 +142,13 @@ impl LogConfig {
             "ERROR" | "FATAL" => Some(LevelFilter::ERROR),
             _ => None,
         };
-        let unknown_variable = match (is_json, level) {
-            (None, _) => Some(LOG_FORMAT),
-            (_, None) => Some(LOG_LEVEL),
-            _ => None,
+        let unknown_variables = match (is_json, level) {
+            (Some(is_json), Some(level)) => return Self { is_json, level, unknown_variables: None },
+            (None, Some(_)) => LOG_FORMAT.to_owned(),
+            (Some(_), None) => LOG_LEVEL.to_owned(),
+            (None, None) => format!("{LOG_FORMAT}, {LOG_LEVEL}"),
         };
-        Self { is_json: is_json.unwrap_or(true), level: level.unwrap_or(LevelFilter::INFO), unknown_variable }
+        Self { is_json: true, level: LevelFilter::INFO, unknown_variables: Some(unknown_variables) }
     }
 }
 
@@ -216,7 +217,7 @@ mod tests {
         let others: Vec<_> = config.other_endpoints.iter().map(ToString::to_string).collect();
         assert_eq!(others, ["https://api2.mch.weixin.qq.com"]);
         assert_eq!((config.timeout, config.secret_ttl), (Duration::from_secs(5), Duration::from_mins(5)));
-        assert_eq!(config.log, LogConfig { is_json: false, level: LevelFilter::INFO, unknown_variable: None });
+        assert_eq!(config.log, LogConfig { is_json: false, level: LevelFilter::INFO, unknown_variables: None });
         assert_eq!(config.outcome_event_bus, None);
         assert!(config.roots.len() > 100, "Mozilla's roots");
     }
@@ -235,7 +236,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.other_endpoints.len(), 1);
         assert_eq!((config.timeout, config.secret_ttl), (Duration::from_millis(1), Duration::ZERO));
-        assert_eq!(config.log, LogConfig { is_json: true, level: LevelFilter::ERROR, unknown_variable: None });
+        assert_eq!(config.log, LogConfig { is_json: true, level: LevelFilter::ERROR, unknown_variables: None });
         assert_eq!(config.outcome_event_bus.as_deref(), Some("orders"));
     }
 
@@ -299,11 +300,12 @@ mod tests {
             ("json", "info", (true, LevelFilter::INFO, None)),
             ("JSON", "Debug", (true, LevelFilter::DEBUG, None)),
             ("text", "WARN", (false, LevelFilter::WARN, None)),
-            ("YAML", "INFO", (true, LevelFilter::INFO, Some(LOG_FORMAT))),
-            ("Text", "LOUD", (false, LevelFilter::INFO, Some(LOG_LEVEL))),
+            ("YAML", "ERROR", (true, LevelFilter::INFO, Some(LOG_FORMAT))),
+            ("Text", "LOUD", (true, LevelFilter::INFO, Some(LOG_LEVEL))),
+            ("YAML", "LOUD", (true, LevelFilter::INFO, Some("AWS_LAMBDA_LOG_FORMAT, AWS_LAMBDA_LOG_LEVEL"))),
         ] {
             let log = read(&[(SECRET_ID, "wechat-pay"), (LOG_FORMAT, format), (LOG_LEVEL, level)]).unwrap().log;
-            assert_eq!((log.is_json, log.level, log.unknown_variable), expected, "{format} {level}");
+            assert_eq!((log.is_json, log.level, log.unknown_variables.as_deref()), expected, "{format} {level}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why an order has no answer of WeChat Pay's, once: each [`Fault`] with its Lambda `errorType`, HTTP status, `errCode`,
+//! Why there is no reply to answer with, once: each [`Fault`] with its Lambda `errorType`, HTTP status, `errCode`,
 //! its message for the caller and its cause for the log.
 //!
 //! Closing is idempotent, so after a fault it is safe to call again, as long as the number is not offered for payment again.
@@ -12,7 +12,7 @@ use crate::{
     wechat_pay::{ReplyError, VerifyError},
 };
 
-/// Why WeChat Pay's answer is missing.
+/// Why there is no reply of WeChat Pay to answer with.
 ///
 /// Its causes name what happened, never a value that was sent or received, so that neither `Debug` nor `Display` can
 /// show a secret.

@@ -40,8 +40,8 @@ pub fn start(config: LogConfig) {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "panicked");
     }));
-    if let Some(variable) = config.unknown_variable {
-        tracing::warn!(variable, "this variable has an unknown value; the default of JSON at INFO is used for it");
+    if let Some(variables) = config.unknown_variables {
+        tracing::warn!(variables, "the value is unknown; the log is JSON at INFO");
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One reader reads for everyone who waits, be it a success or a failure. After a failed read the next caller reads again,
 //! unless a merchant is cached: that one serves on past its time while Secrets Manager is down or throttles, and a refresh
-//! is attempted twice a minute then and holds orders up by two seconds at most. Not so when Secrets Manager answers that
+//! is attempted every half minute then, or every TTL if that is shorter, and holds orders up by two seconds at most. Not so when Secrets Manager answers that
 //! the secret is denied, gone or can't be decrypted, or holds a malformed one: a revoked key must stop being used.
 
 use std::{

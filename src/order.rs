@@ -13,12 +13,10 @@ use std::fmt;
 pub use age::{Age, TimeStart};
 pub use fields::{NonceStr, OutTradeNo, SubAppid, SubMchId};
 
-use crate::wechat_pay::{MchType, Merchant};
-
 /// An order to close, every field within WeChat Pay's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// The sub-merchant (特约商户) whose order it is; a partner's orders need one, see [`Order::check_for`].
+    /// The sub-merchant (特约商户) whose order it is; a partner's orders need one.
     pub sub_mch_id: Option<SubMchId>,
     /// The merchant's own order number.
     pub out_trade_no: OutTradeNo,
@@ -33,38 +31,14 @@ pub struct Order {
 }
 
 impl Order {
-    /// Parses an event of any JSON shape; a byte order mark before it and fields that are not an order's are ignored,
-    /// since a mini-program's cloud invoke adds `userInfo` and others. `name` is what an error calls the whole: `event`
+    /// Parses an event of any JSON shape; fields that are not an order's are ignored, since a mini-program's cloud invoke
+    /// adds `userInfo` and others. `name` is what an error calls the whole: `event`
     /// or `body`.
     ///
     /// # Errors
     /// [`Invalid`] names the first field that breaks its rule, or the whole.
     pub fn from_json(event: &str, name: &'static str) -> Result<Self, Invalid> {
         event::parse(event, name)
-    }
-
-    /// Checks what depends on the kind of merchant, and so on the secret.
-    ///
-    /// # Errors
-    /// [`Invalid`] when a partner's order has no `sub_mch_id`, or an ordinary merchant's names another merchant.
-    pub fn check_for(&self, merchant: &Merchant) -> Result<(), Invalid> {
-        let sub_mch_id = self.sub_mch_id.as_ref().map(SubMchId::as_str);
-        let sub_appid = self.sub_appid.as_ref().map(SubAppid::as_str);
-        let broken = match merchant.mch_type() {
-            MchType::Partner if sub_mch_id.is_none() => Some((SubMchId::NAME, Problem::MISSING)),
-            MchType::Merchant if sub_mch_id.is_some_and(|sub_mch_id| sub_mch_id != merchant.mch_id()) => {
-                let zh = "普通商户请不填,或填本商户的mch_id";
-                let en = "must be left out, or be the merchant's own mch_id: the secret is an ordinary merchant's";
-                Some((SubMchId::NAME, Problem { zh, en }))
-            }
-            MchType::Merchant if sub_appid.is_some_and(|sub_appid| sub_appid != merchant.appid()) => {
-                let zh = "普通商户请不填,或填本商户的appid";
-                let en = "must be left out, or be the merchant's own appid: the secret is an ordinary merchant's";
-                Some((SubAppid::NAME, Problem { zh, en }))
-            }
-            MchType::Partner | MchType::Merchant => None,
-        };
-        broken.map_or(Ok(()), |(field, problem)| Err(self.invalid(field, problem)))
     }
 
     /// A problem with a field of this order.
@@ -137,37 +111,3 @@ impl fmt::Display for Invalid {
 }
 
 impl std::error::Error for Invalid {}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn merchant(mch_type: &str) -> Merchant {
-        let secret = json!({
-            "mch_type": mch_type, "appid": "wx8888888888888888", "mch_id": "1900000109", "api_key": "k".repeat(32),
-        });
-        Merchant::from_secret(secret.to_string().as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn what_a_kind_of_merchant_may_send_is_checked_against_the_secret() {
-        let own = ("1900000109", "wx8888888888888888");
-        for (mch_type, sub_mch_id, sub_appid, expected) in [
-            ("partner", None, None, Some("sub_mch_id 必填")),
-            ("partner", None, Some(own.1), Some("sub_mch_id 必填")),
-            ("partner", Some("1900000110"), None, None),
-            ("partner", Some("1900000110"), Some("wx1"), None),
-            ("merchant", None, None, None),
-            ("merchant", Some(own.0), Some(own.1), None),
-            ("merchant", Some("1900000110"), None, Some("sub_mch_id 普通商户请不填,或填本商户的mch_id")),
-            ("merchant", None, Some("wx1"), Some("sub_appid 普通商户请不填,或填本商户的appid")),
-        ] {
-            let event = json!({"out_trade_no": "1", "sub_mch_id": sub_mch_id, "sub_appid": sub_appid});
-            let order = Order::from_json(&event.to_string(), "event").unwrap();
-            let checked = order.check_for(&merchant(mch_type)).map_err(|invalid| invalid.in_chinese());
-            assert_eq!(checked.err().as_deref(), expected, "{mch_type} {event}");
-        }
-    }
-}

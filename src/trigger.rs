@@ -5,6 +5,7 @@
 //! all else is a direct call.
 
 mod direct;
+mod envelope;
 mod http;
 mod sqs;
 mod unsupported;

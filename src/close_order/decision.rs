@@ -47,12 +47,12 @@ pub(super) enum QueryResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) outcome: Outcome,
-    pub(super) form: Form,
+    pub(super) form: AnswerForm,
 }
 
 /// From what the answer is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum AnswerForm {
     /// Closeorder's reply or fault alone: it stands against the query, or the query brought nothing.
     Alone,
     /// Closeorder's reply or fault, with the query's fields.
@@ -131,20 +131,20 @@ pub(super) fn decide(close: CloseResult, query: QueryResult) -> Decision {
     let own = close.outcome();
     let decision = |outcome, form| Decision { outcome, form };
     let shown = |outcome, shown| match outcome {
-        _ if outcome == own => decision(outcome, Form::WithQuery),
-        _ => decision(outcome, Form::Shown(shown)),
+        _ if outcome == own => decision(outcome, AnswerForm::WithQuery),
+        _ => decision(outcome, AnswerForm::Shown(shown)),
     };
     match (query, close) {
         // Queries lag behind payments, and behind closes of orders that are hardly there.
         (QueryResult::Nothing, _)
         | (QueryResult::Open, OrderPaid)
-        | (QueryResult::NotFound, OrderPaid | OrderClosed) => decision(own, Form::Alone),
-        (QueryResult::Closed, OrderPaid) => decision(Outcome::Unknown, Form::WithQuery),
+        | (QueryResult::NotFound, OrderPaid | OrderClosed) => decision(own, AnswerForm::Alone),
+        (QueryResult::Closed, OrderPaid) => decision(Outcome::Unknown, AnswerForm::WithQuery),
         (QueryResult::Closed, _) => shown(Outcome::Closed, ShownByQuery::Closed),
         (QueryResult::Paid, _) => shown(Outcome::Paid, ShownByQuery::Paid),
         (QueryResult::NotFound, _) => shown(Outcome::NotFound, ShownByQuery::NotFound),
         (QueryResult::Open, Success | OrderClosed | OrderNotExist) => shown(Outcome::Open, ShownByQuery::Open),
-        (QueryResult::Open, _) => decision(Outcome::Open, Form::WithQuery),
+        (QueryResult::Open, _) => decision(Outcome::Open, AnswerForm::WithQuery),
     }
 }
 
@@ -153,16 +153,16 @@ pub(super) fn decide_again(close: CloseResult, query: QueryResult) -> Decision {
     let decision = decide(close, query);
     match (close, decision.form) {
         (CloseResult::OrderPaid, _)
-        | (_, Form::Shown(_))
-        | (CloseResult::UserPaying | CloseResult::OtherCode, Form::WithQuery) => decision,
-        (_, Form::WithQuery) if decision.outcome != Outcome::Open => decision,
-        _ => Decision { outcome: Outcome::Open, form: Form::Shown(ShownByQuery::Open) },
+        | (_, AnswerForm::Shown(_))
+        | (CloseResult::UserPaying | CloseResult::OtherCode, AnswerForm::WithQuery) => decision,
+        (_, AnswerForm::WithQuery) if decision.outcome != Outcome::Open => decision,
+        _ => Decision { outcome: Outcome::Open, form: AnswerForm::Shown(ShownByQuery::Open) },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CloseResult::*, Form::*, *};
+    use super::{AnswerForm::*, CloseResult::*, *};
 
     const CLOSE_RESULTS: [CloseResult; 13] = [
         Success,

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     CloseOrder,
-    decision::{CloseResult, Decision, Form, QueryResult, decide, decide_again},
+    decision::{AnswerForm, CloseResult, Decision, QueryResult, decide, decide_again},
+    merchant_rules,
     next_step::{AttemptOutcome, MAX_ATTEMPTS, NextStep, attempt_limit, classify, is_endpoint_failure, next_step},
     order_log::OrderLog,
 };
@@ -119,7 +120,7 @@ impl<'a, 'l> Operation<'a, 'l> {
                 NextStep::RereadSecret => {
                     let reread = context.merchants.reread_if_changed(&self.merchant);
                     match timeout_at(self.deadline, reread).await {
-                        Ok(Some(changed)) if !is_last && self.order.check_for(&changed).is_ok() => {
+                        Ok(Some(changed)) if !is_last && merchant_rules::check(self.order, &changed).is_ok() => {
                             self.log.merchant(&changed);
                             self.merchant = changed;
                         }
@@ -188,15 +189,15 @@ impl<'a, 'l> Operation<'a, 'l> {
 
     fn answer(&mut self, closed: Result<Reply, Fault>, decision: Decision, query: Option<&Reply>) -> Answer {
         let Decision { outcome, form } = decision;
-        let query = query.filter(|_| form != Form::Alone);
+        let query = query.filter(|_| form != AnswerForm::Alone);
         if let Some(query) = query {
             self.log.proof(query);
         }
         let request = Request::close(self.order, &self.merchant);
         match (form, closed) {
-            (Form::Shown(shown), _) => Answer::shown_by_query(outcome, shown, query, &request),
-            (Form::Alone | Form::WithQuery, Ok(reply)) => Answer::reply(outcome, &reply, query, &request),
-            (Form::Alone | Form::WithQuery, Err(fault)) => Answer { outcome, result: Err(fault) },
+            (AnswerForm::Shown(shown), _) => Answer::shown_by_query(outcome, shown, query, &request),
+            (AnswerForm::Alone | AnswerForm::WithQuery, Ok(reply)) => Answer::reply(outcome, &reply, query, &request),
+            (AnswerForm::Alone | AnswerForm::WithQuery, Err(fault)) => Answer { outcome, result: Err(fault) },
         }
     }
 

@@ -11,13 +11,9 @@ use serde_json::value::RawValue;
 use super::{Invalid, NonceStr, Order, OutTradeNo, Problem, SubAppid, SubMchId, TimeStart};
 
 pub(super) fn parse(event: &str, name: &'static str) -> Result<Order, Invalid> {
-    let event = event.strip_prefix('\u{feff}').unwrap_or(event);
     let Ok(raw) = serde_json::from_str::<RawOrder>(event) else {
         return Err(Invalid::new(name, Problem::NOT_AN_OBJECT));
     };
-    if let Some(problem) = envelope(&raw.markers) {
-        return Err(Invalid::new(name, problem));
-    }
     let sub_mch_id = raw.sub_mch_id.optional(SubMchId::parse);
     let out_trade_no = raw.out_trade_no.required(OutTradeNo::parse);
     let (known_sub_mch_id, known_out_trade_no) = (sub_mch_id.clone().ok().flatten(), out_trade_no.clone().ok());
@@ -48,7 +44,6 @@ struct RawOrder {
     sub_appid: FieldInput,
     time_start: FieldInput,
     confirm: FieldInput,
-    markers: Vec<&'static str>,
 }
 
 /// The values of one field.
@@ -115,28 +110,6 @@ impl FieldInput {
     }
 }
 
-/// Names by which something that carries an order, or what became of one, is told from an order.
-const MARKERS: [&str; 4] = ["outcome", "message_id", "TopicArn", "detail-type"];
-
-fn envelope(markers: &[&str]) -> Option<Problem> {
-    let has = |name| markers.contains(&name);
-    if has("outcome") && has("message_id") {
-        let zh = "是本函数发布的关单结果事件,不能再作为订单,请检查EventBridge规则的目标";
-        let en = "is an outcome event that was routed back: a rule's target must not be the orders queue";
-        Some(Problem { zh, en })
-    } else if has("TopicArn") {
-        let zh = "是SNS消息的外层,请在订阅上启用原始消息传送(raw message delivery)";
-        let en = "is an SNS envelope: enable raw message delivery on the subscription";
-        Some(Problem { zh, en })
-    } else if has("detail-type") {
-        let zh = "是EventBridge事件的外层,请用InputPath $.detail 只发送订单";
-        let en = "is an EventBridge envelope: send only the order, with InputPath $.detail";
-        Some(Problem { zh, en })
-    } else {
-        None
-    }
-}
-
 impl<'de> Deserialize<'de> for RawOrder {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(RawOrderVisitor)
@@ -162,8 +135,7 @@ impl<'de> Visitor<'de> for RawOrderVisitor {
                 "sub_appid" | "subAppid" => &mut raw.sub_appid,
                 "time_start" | "timeStart" => &mut raw.time_start,
                 "confirm" => &mut raw.confirm,
-                other => {
-                    raw.markers.extend(MARKERS.into_iter().find(|marker| *marker == other));
+                _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -289,30 +261,6 @@ mod tests {
         assert_eq!(parse(&order().to_string()).unwrap().confirm, None);
         let twice = r#"{"out_trade_no": "1", "confirm": true, "confirm": false}"#;
         assert_eq!(parse(twice).unwrap_err().problem, Problem::CONTRADICTION);
-    }
-
-    #[test]
-    fn an_envelope_is_rejected_by_its_name() {
-        for (event, named) in [
-            (json!({"outcome": "closed", "message_id": "m", "out_trade_no": "1"}), "outcome event"),
-            (json!({"Type": "Notification", "TopicArn": "arn", "Message": "{}"}), "SNS envelope"),
-            (json!({"detail-type": "Order Outcome", "source": "s", "detail": {}}), "EventBridge envelope"),
-        ] {
-            let invalid = parse(&event.to_string()).unwrap_err();
-            assert!(invalid.to_string().starts_with(&format!("event is an {named}")), "{invalid}");
-        }
-        for event in
-            [json!({"outcome": "closed", "out_trade_no": "1"}), json!({"message_id": "m", "out_trade_no": "1"})]
-        {
-            assert!(parse(&event.to_string()).is_ok(), "{event}");
-        }
-    }
-
-    #[test]
-    fn a_byte_order_mark_is_skipped_once() {
-        let text = order().to_string();
-        assert_eq!(parse(&format!("\u{feff}{text}")), parse(&text));
-        assert_eq!(parse(&format!("\u{feff}\u{feff}{text}")).unwrap_err().problem, Problem::NOT_AN_OBJECT);
     }
 
     #[test]

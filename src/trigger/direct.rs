@@ -3,8 +3,8 @@
 
 use tokio::time::Instant;
 
-use super::Function;
-use crate::{answer::Answer, close_order::Invocation, fault::Fault, order::Order};
+use super::{Function, envelope};
+use crate::{answer::Answer, close_order::Invocation, fault::Fault};
 
 /// Replies and rejections are answers. A fault is raised: asynchronous invocation and Step Functions then retry by
 /// themselves.
@@ -14,7 +14,7 @@ pub(super) async fn answer(
     deadline: Instant,
     invocation: Invocation<'_>,
 ) -> Result<Answer, (Fault, Answer)> {
-    let answer = function.close_order.close(Order::from_json(event, "event"), false, deadline, invocation).await;
+    let answer = function.close_order.close(envelope::order(event, "event"), false, deadline, invocation).await;
     match &answer.result {
         Err(fault) if !fault.is_rejection() => Err((fault.clone(), answer)),
         _ => Ok(answer),

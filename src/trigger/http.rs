@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny, ser::SerializeMa
 use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
 
-use super::Function;
+use super::{Function, envelope};
 use crate::{
     answer::Answer,
     close_order::Invocation,
     fault::Fault,
-    order::{Invalid, Order, Problem},
+    order::{Invalid, Problem},
 };
 
 /// What an error about the whole body calls it.
@@ -63,13 +63,13 @@ pub(super) struct HttpRequest<'a> {
 
 /// The `requestContext` of payload 2.0.
 #[derive(Deserialize)]
-struct Context<'a> {
+struct RequestContext<'a> {
     #[serde(borrow)]
-    http: ContextHttp<'a>,
+    http: RequestContextHttp<'a>,
 }
 
 #[derive(Deserialize)]
-struct ContextHttp<'a> {
+struct RequestContextHttp<'a> {
     #[serde(borrow)]
     method: &'a RawValue,
 }
@@ -84,7 +84,7 @@ pub(super) async fn answer(
 ) -> HttpResponse {
     let is_post = method == "POST";
     let order = if is_post {
-        request.body().and_then(|body| Order::from_json(&body, BODY))
+        request.body().and_then(|body| envelope::order(&body, BODY))
     } else {
         Err(Invalid::new("httpMethod", NOT_POST))
     };
@@ -111,7 +111,8 @@ impl<'a> HttpRequest<'a> {
     pub(super) fn method(&self) -> Option<String> {
         // Emulators of payload 2.0 leave a stray `httpMethod` at the top.
         let method = if self.form() == Form::Version2 {
-            let context = self.request_context.and_then(|raw| serde_json::from_str::<Context<'_>>(raw.get()).ok());
+            let context =
+                self.request_context.and_then(|raw| serde_json::from_str::<RequestContext<'_>>(raw.get()).ok());
             context.map(|context| context.http.method)
         } else {
             self.http_method

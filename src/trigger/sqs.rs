@@ -10,13 +10,13 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::error;
 
-use super::{Function, http::BODY};
+use super::{Function, envelope, http::BODY};
 use crate::{
     answer::Answer,
     close_order::Invocation,
     concurrent,
     fault::Fault,
-    order::{Invalid, Order, Problem},
+    order::{Invalid, Problem},
     outcome_events::OutcomeEvent,
 };
 
@@ -109,7 +109,7 @@ pub(super) async fn answer(
     };
     let close = |&(message_id, body): &(_, Option<&_>)| {
         let order = match body {
-            Some(body) => Order::from_json(body, BODY),
+            Some(body) => envelope::order(body, BODY),
             None => Err(Invalid::new(BODY, Problem::NOT_AN_OBJECT)),
         };
         let invocation = Invocation { message_id: Some(message_id), ..invocation };

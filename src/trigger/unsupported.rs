@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 /// What tells the services apart that send no order.
 #[derive(Default, Deserialize)]
 struct Markers {
+    #[serde(alias = "outTradeNo")]
+    out_trade_no: Option<IgnoredAny>,
     #[serde(rename = "detail-type")]
     detail_type: Option<IgnoredAny>,
     source: Option<IgnoredAny>,
@@ -32,7 +34,7 @@ enum Text {
 
 /// A record of a list.
 #[derive(Default, Deserialize)]
-struct Record {
+struct ListElement {
     #[serde(rename = "eventSource", alias = "EventSource")]
     event_source: Option<Text>,
     #[serde(rename = "messageId")]
@@ -43,7 +45,7 @@ struct Record {
 /// What is looked at of a `requestContext`.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Context {
+struct RequestContext {
     function_arn: Option<IgnoredAny>,
     service_network_arn: Option<IgnoredAny>,
     connection_id: Option<IgnoredAny>,
@@ -56,7 +58,10 @@ pub(super) fn object(event: &str) -> Option<Cow<'static, str>> {
 
 impl Markers {
     fn message(&self) -> Option<Cow<'static, str>> {
-        if self.request_payload.is_some() {
+        // An order may have other fields of any name.
+        if self.out_trade_no.is_some() {
+            None
+        } else if self.request_payload.is_some() {
             Some("Lambda destinations are not supported as a trigger: send the order itself to the function".into())
         } else if self.detail_type.is_some() && self.source.is_some() {
             Some(
@@ -80,7 +85,7 @@ const LATTICE: &str = "VPC Lattice is not supported: call the function through A
 
 /// The message for a `requestContext` without an HTTP method.
 pub(super) fn without_method(request_context: &RawValue) -> Cow<'static, str> {
-    let context: Context = serde_json::from_str(request_context.get()).unwrap_or_default();
+    let context: RequestContext = serde_json::from_str(request_context.get()).unwrap_or_default();
     if context.function_arn.is_some() {
         "Lambda destinations are not supported as a trigger: send the order itself to the function".into()
     } else if context.service_network_arn.is_some() {
@@ -104,7 +109,7 @@ pub(super) fn records(records: &[&RawValue]) -> Cow<'static, str> {
 pub(super) fn list(event: &str) -> Option<Cow<'static, str>> {
     let elements: Vec<&RawValue> = serde_json::from_str(event).ok()?;
     let is_record =
-        |record: Record| record.event_source.is_some() || record.message_id.is_some() || record.body.is_some();
+        |record: ListElement| record.event_source.is_some() || record.message_id.is_some() || record.body.is_some();
     elements.iter().any(|element| parse(element).is_some_and(is_record)).then(|| {
         "EventBridge Pipes' list of records is not supported: connect the SQS queue to the function itself, with \
          ReportBatchItemFailures"
@@ -112,7 +117,7 @@ pub(super) fn list(event: &str) -> Option<Cow<'static, str>> {
     })
 }
 
-fn parse(record: &RawValue) -> Option<Record> {
+fn parse(record: &RawValue) -> Option<ListElement> {
     // A derived struct can be read from a list, too.
     record.get().starts_with('{').then(|| serde_json::from_str(record.get()).ok())?
 }

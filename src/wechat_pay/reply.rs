@@ -326,7 +326,7 @@ mod tests {
 
     /// The replies of `tests/vectors.json`, whose signatures were made with openssl.
     #[test]
-    fn the_published_replies_are_verified() {
+    fn the_replies_of_the_vectors_are_verified() {
         let vectors: Vec<Value> = serde_json::from_str(include_str!("../../tests/vectors.json")).unwrap();
         let mut codes = Vec::new();
         for vector in vectors.iter().filter(|vector| vector["params"]["return_code"] == "SUCCESS") {
@@ -342,6 +342,19 @@ mod tests {
         }
         assert_eq!(codes.len(), 18);
         assert!(codes.contains(&ReplyCode::OrderPaid) && codes.contains(&ReplyCode::OrderNotExist));
+    }
+
+    /// The reply of WeChat Pay's documentation of closeorder, as it stands there, with the signature that the published key
+    /// of its signing example gives; the documentation's own key is not published.
+    #[test]
+    fn the_documentation_s_reply_is_verified_as_it_stands() {
+        let secret =
+            json!({"mch_type": "merchant", "appid": "wx2421b1c4370ec43b", "mch_id": "10000100", "api_key": KEY});
+        let merchant = Merchant::from_secret(secret.to_string().as_bytes()).unwrap();
+        let order = Order::from_json(r#"{"out_trade_no": "1217752501201407033233368018"}"#, "event").unwrap();
+        let body = include_bytes!("../../tests/fixtures/closeorder-reply.xml");
+        let reply = Reply::verify(body, &Request::close(&order, &merchant)).unwrap();
+        assert_eq!((reply.code(), reply.get("nonce_str")), (ReplyCode::Success, Some("BFK89FC6rxKCOjLX")));
     }
 
     #[test]
