@@ -10,6 +10,7 @@ import re
 import expand
 import metric_filter
 import pytest
+from pages import CHINESE, ENGLISH, name_of, read
 from template_loader import expanded, template  # noqa: F401
 from tools import event, free_port, order
 
@@ -166,13 +167,13 @@ def test_filters_and_saved_queries_use_fields_that_the_log_has(expanded):
     known = {*ORDER, *SOMETIMES}
     assert metric_filter.fields(expanded) <= known
     queries = every(expanded, "AWS::Logs::QueryDefinition")
-    assert len(queries) == 3
+    assert len(queries) == 4
     for name, query in queries.items():
         text = re.sub(r'"[^"]*"', "", query["QueryString"])
         made = {*re.findall(r" as (\w+)", text), "timestamp"}
         words = {*re.findall(r"[a-zA-Z]\w*", text)} - {
             "fields", "filter", "stats", "sort", "limit", "by", "as", "asc", "desc", "and", "not", "in", "count", "min",
-            "max"}
+            "max", "sum", "strcontains"}
         assert words - made <= known, name
 
 
@@ -211,6 +212,17 @@ def test_every_alarm_tells_the_same_people_and_says_what_to_do(expanded):
     for name, alarm in alarms.items():
         assert 100 < len(alarm["AlarmDescription"]) <= 1024, name
         assert alarm["TreatMissingData"] == "notBreaching", name
+
+
+def test_alarms_of_single_orders_wait_for_more_than_one_period(expanded):
+    """A change of the key heals itself within minutes, and a single batch's share says little."""
+    alarms = every(expanded, "AWS::CloudWatch::Alarm")
+    shape = ("Statistic", "Threshold", "Period", "DatapointsToAlarm", "EvaluationPeriods")
+    assert [alarms["OrdersNotFoundAlarm"][key] for key in shape] == ["Average", 0.05, 3600, 2, 6]
+    assert [alarms["OrdersRejectedAlarm"][key] for key in shape] == ["Sum", 1, 300, 2, 3]
+    (named,) = re.findall(r'saved query "([^"]+)"', alarms["OrdersNotFoundAlarm"]["AlarmDescription"])
+    assert any(query["Name"]["Fn::Sub"].endswith(f"/{named}")
+               for query in every(expanded, "AWS::Logs::QueryDefinition").values())
 
 
 def test_the_dashboard_is_json_and_shows_every_alarm_that_there_is(expanded):
@@ -265,6 +277,23 @@ def test_a_filter_pattern_is_evaluated_as_documented(pattern, line, expected):
 def test_a_filter_pattern_that_cannot_be_evaluated_is_an_error(pattern):
     with pytest.raises(ValueError):
         metric_filter.matches(pattern, {"a": "b"})
+
+
+@pytest.mark.parametrize("page", [*ENGLISH.values(), *CHINESE.values()], ids=name_of)
+def test_the_patterns_that_pages_show_find_the_lines_that_they_are_for(page):
+    """One order's lines by its number; else all that somebody has to look at."""
+    patterns = re.findall(r"--filter-pattern '([^']*)'", read(page))
+    assert len(patterns) == read(page).count("filter-pattern") == (2 if page.name == "operate.md" else 0)
+    lines = [ORDER | {"out_trade_no": "2"} | line for line, _ in LINES] + [line for line, _ in OTHER_LINES]
+    for pattern in patterns:
+        if wanted := re.findall(r'\$\.out_trade_no = "(\w+)"', pattern):
+            assert not any(metric_filter.matches(pattern, line) for line in lines)
+            assert all(metric_filter.matches(pattern, line | {"out_trade_no": wanted[0]}) for line in lines)
+            continue
+        for line in lines:
+            done = line.get("outcome") in ("closed", "paid") or line.get("message") != "order"
+            look = line.get("level") == "ERROR" or not done
+            assert metric_filter.matches(pattern, line) == look, (pattern, line)
 
 
 # ------------------------------------------------------------------------------------------------------------- time
