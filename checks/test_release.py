@@ -13,7 +13,9 @@ import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from tools import ACCOUNT, ARCHITECTURE, CARGO, REGION, ROOT, event, run, tool
+from conftest import account
+from pages import ENGLISH, blocks
+from tools import ACCOUNT, ARCHITECTURE, CARGO, ROOT, event, run, tool
 
 VERSION = "v1.2.3"
 
@@ -87,25 +89,27 @@ def test_the_template_differs_in_program_and_architecture_alone(function, sbom, 
     assert yaml.load(files["yaml"].read_text(encoding="utf-8"), Loader) == expected
 
 
+def deploying():
+    """docs/deploy.md's commands that install a release, from packaging on; those before need GitHub."""
+    (block,) = [block for block in blocks(ENGLISH["deploy.md"], "sh") if "aws cloudformation package" in block]
+    return block[block.index("aws cloudformation package"):]
+
+
+@pytest.fixture
+def ministack():
+    """An account without test_stack.py's stack, which has the same name."""
+    with account("ministack-for-release") as ministack:
+        yield ministack
+
+
 def test_the_aws_cli_alone_deploys_it(function, sbom, tmp_path, ministack):
     files = package(function, sbom, tmp_path)
-    bucket, stack, packaged = "releases", "from-a-release", tmp_path / "packaged.yaml"
-    ministack.s3.create_bucket(Bucket=bucket)
+    ministack.s3.create_bucket(Bucket="releases")
+    run("bash", "-euo", "pipefail", "-c", deploying(), cwd=tmp_path, env=ACCOUNT | {
+        "PATH": f"{tool('awscli', 'aws').parent}:{os.defpath}", "HOME": str(tmp_path),
+        "AWS_ENDPOINT_URL": ministack.endpoint, "VERSION": VERSION, "ARCH": ARCHITECTURE, "BUCKET": "releases"})
 
-    # docs/deploy.md has these two commands.
-    cli = [tool("awscli", "aws"), "cloudformation"]
-    account = {"PATH": os.defpath, "HOME": str(tmp_path), "AWS_ENDPOINT_URL": ministack.endpoint} | ACCOUNT
-    run(
-        *cli, "package", "--template-file", files["yaml"], "--s3-bucket", bucket, "--s3-prefix", "close-order",
-        "--output-template-file", packaged, env=account,
-    )
-    secret = f"arn:aws:secretsmanager:{REGION}:000000000000:secret:wechat-pay/close-order-AbCdEf"
-    run(
-        *cli, "deploy", "--template-file", packaged, "--s3-bucket", bucket, "--stack-name", stack,
-        "--capabilities", "CAPABILITY_IAM", "--parameter-overrides", f"SecretArn={secret}", env=account,
-    )
-
-    (deployed,) = ministack.cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    (deployed,) = ministack.cloudformation.describe_stacks(StackName="close-order")["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in deployed["Outputs"]}
     functions = ministack.lambda_
     settings = functions.get_function_configuration(FunctionName=outputs["FunctionName"])
