@@ -1,7 +1,7 @@
 """The documentation, read: both languages show the same, and what it names and quotes is there.
 
-A block of commands is run by test_docs_commands.py (`<!-- run by checks -->` before it); or it is a step of .ci/run; or
-it says why nothing runs it (`<!-- not run: reason -->`).
+A block of commands is run by test_docs_commands.py (`<!-- run by checks -->` before it) or test_sam.py
+(`<!-- run by checks: sam -->`); or it is a step of .ci/run; or it says why nothing runs it (`<!-- not run: reason -->`).
 """
 
 import json
@@ -19,12 +19,22 @@ PAGES = [*ENGLISH.values(), *CHINESE.values()]
 OTHERS = [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "SECURITY.zh-CN.md")]
 RELAY = sorted((ROOT / "relay").glob("*.md"))
 FOLDERS = "checks|tests|events|src|examples|release|docs|sandbox|relay|fuzz|benches"
+# The pages whose blocks are run, by the comment before the block.
+RUN = {
+    "run by checks": {"README.md", "README.zh-CN.md", "deploy.md", "call.md", "operate.md"},
+    "run by checks: sam": {"configuration.md"},
+}
 TRY_IT = "cargo run -p sandbox -- invoke events/close-order.json"
 
 
 def headings(page):
     """The level and the text of each heading."""
     return re.findall(r"^(#+) (.*)$", BLOCK.sub("", read(page)), re.MULTILINE)
+
+
+def commands(page):
+    """Without comments, which are in the page's own language."""
+    return [re.sub(r" +# .*", "", block) for block in blocks(page, "sh")]
 
 
 def code(page):
@@ -39,10 +49,10 @@ def figures(page):
     return [cell for cell in cells if re.fullmatch(r"[≤≥<>~]?\s*[\d., ]+\s*[\w%×/]*", cell, re.ASCII)]
 
 
-@pytest.mark.parametrize("name", ENGLISH)
-def test_docs_both_languages_show_the_same(name):
-    english, chinese = ENGLISH[name], CHINESE[name]
-    assert blocks(english, "sh") == blocks(chinese, "sh")
+@pytest.mark.parametrize(
+    ("english", "chinese"), [*((ENGLISH[name], CHINESE[name]) for name in ENGLISH), RELAY, OTHERS[1:]], ids=name_of)
+def test_docs_both_languages_show_the_same(english, chinese):
+    assert commands(english) == commands(chinese)
     assert blocks(english, "json") == blocks(chinese, "json")
     assert code(english) == code(chinese)
     assert [level for level, _ in headings(english)] == [level for level, _ in headings(chinese)]
@@ -108,7 +118,7 @@ def test_docs_costs_are_those_of_the_prices():
 def test_docs_every_command_is_run_or_says_why_not(page):
     steps = read(ROOT / ".ci/run").splitlines()
     for comment, block in commented(page, "sh"):
-        if comment == "run by checks" or re.fullmatch("not run: .+", comment):
+        if page.name in RUN.get(comment, ()) or re.fullmatch("not run: .+", comment):
             continue
         assert not comment, f"a block is marked {comment!r}"
         for command in block.splitlines():

@@ -1,6 +1,7 @@
 """Linters on what no compiler reads: the template and what SAM makes of it, scripts, workflows, the state machine."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -36,12 +37,15 @@ def test_lint_what_sam_makes_of_the_template(expansion):
     checkov(file)
 
 
-def test_lint_the_state_machine():
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("step-functions*.json")), ids=lambda file: file.stem)
+def test_lint_a_state_machine(example):
     """cfn-lint knows state machines as a part of a template only."""
+    text = example.read_text(encoding="utf-8")
+    arn = "arn:aws:lambda:us-east-1:123456789012:function:close-order"
     machine = {"Type": "AWS::StepFunctions::StateMachine", "Properties": {
         "RoleArn": "arn:aws:iam::123456789012:role/none",
-        "Definition": json.loads((ROOT / "examples/step-functions.json").read_text(encoding="utf-8")),
-        "DefinitionSubstitutions": {"FunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:close-order"}}}
+        "Definition": json.loads(text),
+        "DefinitionSubstitutions": dict.fromkeys(re.findall(r"\$\{(\w+)}", text), arn)}}
     file = HOME / "machine.json"
     file.write_text(json.dumps({"Resources": {"Machine": machine}}))
     run(SUITE / "cfn-lint", file)

@@ -10,6 +10,7 @@ import re
 import pytest
 
 from conftest import serving
+from pages import ENGLISH, commented
 from tools import ACCOUNT, ARCHITECTURE, CARGO, HOME, REGION, ROOT, free_port, order, post, run, running, tool
 
 # Amazon Linux 2023, which provided.al2023 is, has this one.
@@ -31,24 +32,30 @@ def built():
 
 
 @pytest.fixture(scope="session")
-def containers(docker, built, sandbox_binary):
-    """Starts SAM CLI's emulators: `containers("invoke", …)` is a command and its environment."""
+def bridged(docker, sandbox_binary):
+    """The sandbox, where containers reach it."""
     with serving("sandbox-for-docker", docker.bridge) as sandbox:
-        variables = HOME / "env.json"
-        variables.write_text(json.dumps({"CloseOrderFunction": {
-            "WECHAT_PAY_SECRET_ID": sandbox.secret_id,
-            "WECHAT_PAY_ENDPOINTS": sandbox.gateway.replace(docker.bridge, "host.docker.internal"),
-            "AWS_ENDPOINT_URL_SECRETS_MANAGER": sandbox.secrets.replace(docker.bridge, "host.docker.internal"),
-            "OUTCOME_EVENT_BUS": "",
-        }}))
-        overrides = f"Architecture={ARCHITECTURE} SecretsManagerEndpoint=http://host.docker.internal"
+        yield sandbox
 
-        def command(verb, *arguments):
-            return sam("local", verb, *arguments, "--env-vars", variables, "--parameter-overrides", overrides,
-                       "--add-host", f"host.docker.internal:{docker.bridge}", *docker.skip_pull)
 
-        with docker.cleaned():
-            yield command
+@pytest.fixture(scope="session")
+def containers(docker, built, bridged):
+    """Starts SAM CLI's emulators: `containers("start-api", …)` is a command and its environment."""
+    variables = HOME / "env.json"
+    variables.write_text(json.dumps({"CloseOrderFunction": {
+        "WECHAT_PAY_SECRET_ID": bridged.secret_id,
+        "WECHAT_PAY_ENDPOINTS": bridged.gateway.replace(docker.bridge, "host.docker.internal"),
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER": bridged.secrets.replace(docker.bridge, "host.docker.internal"),
+        "OUTCOME_EVENT_BUS": "",
+    }}))
+    overrides = f"Architecture={ARCHITECTURE} SecretsManagerEndpoint=http://host.docker.internal"
+
+    def command(verb, *arguments):
+        return sam("local", verb, *arguments, "--env-vars", variables, "--parameter-overrides", overrides,
+                   "--add-host", f"host.docker.internal:{docker.bridge}", *docker.skip_pull)
+
+    with docker.cleaned():
+        yield command
 
 
 def test_sam_build_makes_a_binary_that_amazon_linux_2023_runs(built):
@@ -56,9 +63,17 @@ def test_sam_build_makes_a_binary_that_amazon_linux_2023_runs(built):
     assert max(tuple(map(int, version.split("."))) for version in needed) <= GLIBC
 
 
-def test_sam_local_invoke_docker(containers):
-    command, env = containers("invoke", "CloseOrderFunction", "-e", "events/close-order.json")
-    printed = run(*command, env=env)
+def test_sam_local_invoke_as_the_page_has_it_docker(docker, built, bridged):
+    (script,) = [block for comment, block in commented(ENGLISH["configuration.md"], "sh")
+                 if comment == "run by checks: sam"]
+    # The sandbox listens on other ports here.
+    for port, url in (("9701", bridged.gateway), ("9711", bridged.secrets)):
+        assert script.count(f":{port}") == 1
+        script = script.replace(f":{port}", f":{url.rpartition(':')[2]}")
+    _, env = sam()
+    pull = {"SAM_SKIP_PULL_IMAGE": "1"} if docker.skip_pull else {}
+    with docker.cleaned():
+        printed = run("bash", "-euo", "pipefail", "-c", script, env=env | pull)
     answer = json.loads(next(line for line in printed.splitlines() if line.startswith('{"') and "errMsg" in line))
     assert answer["outcome"] == "closed"
 
