@@ -10,6 +10,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tomllib
 import zipfile
 
 import boto3
@@ -34,12 +35,22 @@ def aws(service, endpoint):
 
 
 @pytest.fixture(scope="session")
+def released():
+    """What release/build makes, for the version that Cargo.toml has: the program, and the release's files by endings."""
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]["package"]["version"]
+    made = ROOT / "target/dist"
+    shutil.rmtree(made, ignore_errors=True)
+    run(ROOT / "release/build", f"v{version}", within=1800)
+    files = {path.name.removeprefix(f"close-order-v{version}-{ARCHITECTURE}."): path for path in made.iterdir()}
+    return ROOT / "target/release-build/release/close-order", files
+
+
+@pytest.fixture(scope="session")
 def function(request):
-    """The function's release binary."""
+    """The function's release binary: a release's own."""
     if given := request.config.getoption("--function"):
         return pathlib.Path(given).resolve()
-    run("cargo", "build", "--locked", "--release", "--package", "close-order")
-    return TARGET / "release/close-order"
+    return request.getfixturevalue("released")[0]
 
 
 class Sandbox:

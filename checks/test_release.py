@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import pathlib
 import shutil
 import sys
 import zipfile
@@ -59,6 +60,18 @@ def test_the_zip_is_what_lambda_runs(function, sbom, tmp_path):
         assert {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()} == {
             "LICENSE-APACHE": 0o100644, "LICENSE-MIT": 0o100644, "bootstrap": 0o100755,
         }
+
+
+def test_release_build_makes_them_without_a_trace_of_this_machine(released):
+    program, files = released
+    assert files.keys() == {"zip", "yaml", "cdx.json"}
+    with zipfile.ZipFile(files["zip"]) as archive:
+        assert archive.read("bootstrap") == program.read_bytes()
+    here = [ROOT, pathlib.Path(os.environ.get("CARGO_HOME") or pathlib.Path.home() / ".cargo")]
+    for content in (program, *files.values()):
+        assert not [path for path in here if bytes(path) in content.read_bytes()], content
+    # What `cargo audit bin` reads.
+    assert ".dep-v0" in run("objdump", "--section-headers", program)
 
 
 class Loader(yaml.SafeLoader):

@@ -74,8 +74,8 @@ def test_sam_local_invoke_as_the_page_has_it_docker(docker, built, bridged):
     pull = {"SAM_SKIP_PULL_IMAGE": "1"} if docker.skip_pull else {}
     with docker.cleaned():
         printed = run("bash", "-euo", "pipefail", "-c", script, env=env | pull)
-    answer = json.loads(next(line for line in printed.splitlines() if line.startswith('{"') and "errMsg" in line))
-    assert answer["outcome"] == "closed"
+    answers = [json.loads(line) for line in printed.splitlines() if line.startswith('{"') and "errMsg" in line]
+    assert [answer["outcome"] for answer in answers] == ["closed"], printed
 
 
 def test_sam_local_start_api_docker(containers):
