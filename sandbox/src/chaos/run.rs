@@ -1,7 +1,7 @@
 //! The run of one merchant's part of the plan: functions that work off the jobs side by side, and the incidents.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -443,14 +443,20 @@ impl Run {
     }
 }
 
-/// Calls replies disturbed that are replayed to the function that got them when they were genuine and settled an order:
-/// it must notice.
+/// Calls replies disturbed that are replayed to the function that went by them, when they were genuine, in an invocation
+/// that was over before: it must notice. Of two that come at the same time it takes the first for the genuine one.
 fn mark_known_replays(histories: &mut [History]) {
-    let mut got = HashSet::new();
+    let mut went_by = HashMap::new();
     for history in &*histories {
-        for statement in &history.statements {
-            let settling = history.exchanges_of(statement).filter(|exchange| exchange.reply.settles());
-            got.extend(settling.filter_map(|exchange| Some((statement.function, exchange.nonce.clone()?))));
+        for statement in
+            history.statements.iter().filter(|it| matches!(it.claim, Claim::Closed | Claim::Paid | Claim::NotFound))
+        {
+            for exchange in history.exchanges_of(statement).filter(|exchange| exchange.reply.settles()) {
+                if let Some(nonce) = &exchange.nonce {
+                    let end = went_by.entry((statement.function, nonce.clone())).or_insert(statement.to);
+                    *end = statement.to.min(*end);
+                }
+            }
         }
     }
     for history in histories {
@@ -458,7 +464,7 @@ fn mark_known_replays(histories: &mut [History]) {
             for exchange in &mut history.exchanges {
                 let is_its = (statement.from..=statement.to).contains(&exchange.at);
                 if let (true, Reply::Replayed, Some(nonce)) = (is_its, exchange.reply, &exchange.nonce)
-                    && got.contains(&(statement.function, nonce.clone()))
+                    && went_by.get(&(statement.function, nonce.clone())).is_some_and(|end| *end < statement.from)
                 {
                     exchange.reply = Reply::Disturbed;
                 }
