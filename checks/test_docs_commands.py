@@ -118,7 +118,7 @@ def to_run(page):
 
 def answers(printed):
     """The function's answers among what commands printed."""
-    return [json.loads(answer) for answer in re.findall(r'\{"[^\n]*?"outcome":[^\n]*?\}', printed)]
+    return [json.loads(answer) for answer in re.findall(r'\{[^{\n]*"outcome":[^\n]*?\}', printed)]
 
 
 @pytest.mark.parametrize("page", ["README.md", "deploy.md"])
