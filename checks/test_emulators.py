@@ -24,7 +24,7 @@ def no_key_in(log, *secrets):
 
 def test_rie_every_trigger_gets_the_answer_that_it_can_read(rie, sandbox):
     with rie(sandbox.environment()) as invoke:
-        answer = invoke(event("close-order"))
+        answer = invoke(order())
         assert answer | {
             "outcome": "closed", "returnCode": "SUCCESS", "resultCode": "SUCCESS", "result_code": "SUCCESS",
             "errCode": 0, "errMsg": "cloudPay.closeOrder:ok",
