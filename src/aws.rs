@@ -107,7 +107,12 @@ where
 /// The code of an error that the service itself answered with, if it looks like one.
 pub fn error_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
     let SdkError::ServiceError(answered) = error else { return None };
-    answered.err().code().filter(|code| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric()))
+    answered.err().code().filter(|code| is_plain(code))
+}
+
+/// Whether an error code looks like one, so that it may stand in a log.
+pub(crate) fn is_plain(code: &str) -> bool {
+    code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]

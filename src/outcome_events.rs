@@ -102,10 +102,9 @@ impl OutcomeEvents {
 }
 
 fn accepted(event_id: Option<&str>, error_code: Option<&str>) -> Result<(), Cow<'static, str>> {
-    let is_plain = |code: &&str| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric());
     match (event_id, error_code) {
         (Some(_), None) => Ok(()),
-        (_, code) => Err(match code.filter(is_plain) {
+        (_, code) => Err(match code.filter(|code| aws::is_plain(code)) {
             Some(code) => format!("{SERVICE} answered {code}").into(),
             None => format!("{SERVICE} answered with an error").into(),
         }),
