@@ -95,6 +95,8 @@ pub(super) struct Exchange {
     pub(super) reply: Reply,
     /// `nonce_str` of the reply.
     pub(super) nonce: Option<String>,
+    /// Whether the same function got the reply for another order, too, at the same time: it goes by the first of the two.
+    pub(super) is_doubled: bool,
 }
 
 /// What came back of a request.
@@ -137,17 +139,12 @@ impl History {
 
     /// What was exchanged during the invocation of a statement.
     pub(super) fn exchanges_of(&self, statement: &Statement) -> impl Iterator<Item = &Exchange> {
-        let (from, to) = (statement.from, statement.to);
-        self.exchanges.iter().filter(move |exchange| from <= exchange.at && exchange.at <= to)
+        self.exchanges.iter().filter(|exchange| statement.is_during(exchange.at))
     }
 
     /// Whether nothing went wrong around a statement.
     pub(super) fn is_undisturbed(&self, statement: &Statement) -> bool {
-        let is_clear = |reply| {
-            use Meaning::{Closed, NotFound, Open, Paid};
-            matches!(reply, Reply::Genuine(Closed | Paid | NotFound | Open))
-        };
-        !statement.had_incident_about_order() && self.exchanges_of(statement).all(|exchange| is_clear(exchange.reply))
+        !statement.had_incident_about_order() && self.exchanges_of(statement).all(Exchange::is_told)
     }
 }
 
@@ -175,6 +172,9 @@ impl fmt::Display for History {
             )?;
             for exchange in self.exchanges_of(statement) {
                 write!(f, ", {:?} {:?}", exchange.call, exchange.reply)?;
+                if exchange.is_doubled {
+                    write!(f, " doubled")?;
+                }
             }
             write!(f, ", incidents {incidents:?}, answer {answer:?}")?;
         }
@@ -183,6 +183,11 @@ impl fmt::Display for History {
 }
 
 impl Statement {
+    /// Whether its invocation was under way then.
+    pub(super) fn is_during(&self, at: Instant) -> bool {
+        (self.from..=self.to).contains(&at)
+    }
+
     /// Whether there was an incident meanwhile in what closing and querying the order takes.
     pub(super) fn had_incident_about_order(&self) -> bool {
         self.incidents.iter().any(|&part| part != Part::Events)
@@ -190,6 +195,12 @@ impl Statement {
 }
 
 impl Exchange {
+    /// Whether the gateway's own word tells what became of the order.
+    pub(super) fn is_told(&self) -> bool {
+        use Meaning::{Closed, NotFound, Open, Paid};
+        matches!(self.reply, Reply::Genuine(Closed | Paid | NotFound | Open)) && !self.is_doubled
+    }
+
     /// Reads what the gateway has on record; `None` for a request to no call that it knows.
     pub(super) fn read(received: &Received) -> Option<Self> {
         let call = received.call?;
@@ -217,7 +228,7 @@ impl Exchange {
             Some(_) => Reply::Disturbed,
         };
         let nonce = received.reply.as_deref().and_then(read_xml).and_then(|mut fields| fields.remove("nonce_str"));
-        Some(Self { call, at: received.at, reply, nonce })
+        Some(Self { call, at: received.at, reply, nonce, is_doubled: false })
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) const STATEMENT_RULES: [StatementRule; 13] = [
             let is_meant = statement.claim == Claim::Closed && !statement.is_proved;
             (is_meant && !is_replayed(history, statement)).then(|| {
                 let is_queried =
-                    says(history, statement, |exchange| exchange.call == Call::OrderQuery && is_told(exchange.reply));
+                    says(history, statement, |exchange| exchange.call == Call::OrderQuery && exchange.is_told());
                 is_closed(history.final_state) || (!history.planned.closes_stick() && !is_queried)
             })
         },
@@ -72,7 +72,8 @@ pub(super) const STATEMENT_RULES: [StatementRule; 13] = [
             (statement.claim == Claim::Open && !is_replayed(history, statement)).then(|| {
                 let exchanges: Vec<&Exchange> = history.exchanges_of(statement).collect();
                 let last = exchanges.iter().rposition(|exchange| exchange.reply == Reply::Genuine(Meaning::Open));
-                let is_refuted = exchanges.iter().enumerate().any(|(index, exchange)| {
+                let mut told = exchanges.iter().enumerate().filter(|(_, exchange)| exchange.is_told());
+                let is_refuted = told.any(|(index, exchange)| {
                     let is_later = last.is_some_and(|last| index > last);
                     match (exchange.reply, exchange.call) {
                         (Reply::Genuine(Meaning::Paid), Call::CloseOrder) => true,
@@ -183,11 +184,6 @@ fn says(history: &History, statement: &Statement, what: impl Fn(&Exchange) -> bo
     history.exchanges_of(statement).any(what)
 }
 
-/// Whether a genuine reply tells what became of the order.
-fn is_told(reply: Reply) -> bool {
-    matches!(reply, Reply::Genuine(Meaning::Closed | Meaning::Paid | Meaning::NotFound | Meaning::Open))
-}
-
 /// Whether closeorder itself said that there is no such order, which it rarely does.
 fn is_not_found(history: &History, statement: &Statement) -> bool {
     says(history, statement, |exchange| {
@@ -205,7 +201,7 @@ fn is_event_of(event: &Published, statement: &Statement) -> bool {
     matches!(statement.answer, Answer::Message { .. })
         && statement.claim.is_final()
         && event.claim == Some(statement.claim)
-        && (statement.from..=statement.to).contains(&event.at)
+        && statement.is_during(event.at)
 }
 
 #[cfg(test)]
@@ -222,7 +218,8 @@ mod tests {
     /// `change` makes another one of it.
     fn history(change: impl FnOnce(&mut History)) -> History {
         let from = Instant::now();
-        let exchange = |call| Exchange { call, at: from, reply: Reply::Genuine(Meaning::Closed), nonce: None };
+        let exchange =
+            |call| Exchange { call, at: from, reply: Reply::Genuine(Meaning::Closed), nonce: None, is_doubled: false };
         let planned = PlannedOrder {
             out_trade_no: "P000000".to_owned(),
             order: Some(TradeState::NotPay.into()),
@@ -277,7 +274,8 @@ mod tests {
 
     fn replies(history: &mut History, replies: &[(Call, Reply)]) {
         let at = history.statements[0].from;
-        history.exchanges = replies.iter().map(|&(call, reply)| Exchange { call, at, reply, nonce: None }).collect();
+        history.exchanges =
+            replies.iter().map(|&(call, reply)| Exchange { call, at, reply, nonce: None, is_doubled: false }).collect();
     }
 
     #[test]
@@ -309,10 +307,19 @@ mod tests {
         assert_eq!(excused, <[&str; 0]>::default());
         assert_breaks(rule, |history| {
             open(history);
-            history.planned.order = not_sticking;
+            history.planned.order.clone_from(&not_sticking);
             let told = Reply::Genuine(Meaning::Open);
             replies(history, &[(Call::CloseOrder, Reply::Genuine(Meaning::Closed)), (Call::OrderQuery, told)]);
         });
+        let doubled = broken(|history| {
+            open(history);
+            history.planned.order = not_sticking;
+            let told = Reply::Genuine(Meaning::NotFound);
+            replies(history, &[(Call::CloseOrder, Reply::Genuine(Meaning::Closed)), (Call::OrderQuery, told)]);
+            history.exchanges[1].is_doubled = true;
+            history.statements[0].requests = [1, 1];
+        });
+        assert_eq!(doubled, <[&str; 0]>::default());
     }
 
     #[test]
@@ -360,7 +367,14 @@ mod tests {
 
     #[test]
     fn unknown_rejected_and_not_sent_have_their_causes() {
-        assert_breaks("`unknown`: something went wrong", |history| make_direct(history, Claim::Unknown));
+        let doubled = |is_doubled| {
+            broken(|history| {
+                make_direct(history, Claim::Unknown);
+                history.exchanges[0].is_doubled = is_doubled;
+            })
+        };
+        assert!(doubled(false).iter().any(|text| text.starts_with("`unknown`: something went wrong")));
+        assert_eq!(doubled(true), <[&str; 0]>::default());
         assert_breaks("`rejected`: the gateway rejected", |history| make_direct(history, Claim::Rejected));
         assert_breaks("`not_sent`: the gateway received nothing", |history| {
             make_direct(history, Claim::NotSent);

@@ -1,7 +1,7 @@
 //! The run of one merchant's part of the plan: functions that work off the jobs side by side, and the incidents.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -395,7 +395,7 @@ impl Run {
                 history.exchanges.extend(Exchange::read(&received));
             }
         }
-        mark_known_replays(&mut histories);
+        mark_replays(&mut histories);
         let mut ledger = lock(&self.ledger).clone();
         let secrets = self.secrets();
         for event in self.sandbox.events.events() {
@@ -443,17 +443,21 @@ impl Run {
     }
 }
 
-/// Calls replies disturbed that are replayed to the function that went by them, when they were genuine, in an invocation
-/// that was over before: it must notice. Of two that come at the same time it takes the first for the genuine one.
-fn mark_known_replays(histories: &mut [History]) {
+/// Marks what a function got for two orders. When the genuine exchange was in an invocation that was over before, the
+/// function must notice the replay, which is then as good as nothing. When both were in the same invocation, it takes the
+/// first for the genuine one, and either may be the first.
+fn mark_replays(histories: &mut [History]) {
     let mut went_by = HashMap::new();
+    let mut replayed = HashSet::new();
     for history in &*histories {
-        for statement in
-            history.statements.iter().filter(|it| matches!(it.claim, Claim::Closed | Claim::Paid | Claim::NotFound))
-        {
-            for exchange in history.exchanges_of(statement).filter(|exchange| exchange.reply.settles()) {
-                if let Some(nonce) = &exchange.nonce {
-                    let end = went_by.entry((statement.function, nonce.clone())).or_insert(statement.to);
+        for statement in &history.statements {
+            let has_settled = matches!(statement.claim, Claim::Closed | Claim::Paid | Claim::NotFound);
+            for exchange in history.exchanges_of(statement) {
+                let Some(nonce) = exchange.nonce.clone() else { continue };
+                if exchange.reply == Reply::Replayed {
+                    replayed.insert((statement.function, statement.from, nonce));
+                } else if has_settled && exchange.reply.settles() {
+                    let end = went_by.entry((statement.function, nonce)).or_insert(statement.to);
                     *end = statement.to.min(*end);
                 }
             }
@@ -461,11 +465,11 @@ fn mark_known_replays(histories: &mut [History]) {
     }
     for history in histories {
         for statement in &history.statements {
-            for exchange in &mut history.exchanges {
-                let is_its = (statement.from..=statement.to).contains(&exchange.at);
-                if let (true, Reply::Replayed, Some(nonce)) = (is_its, exchange.reply, &exchange.nonce)
-                    && went_by.get(&(statement.function, nonce.clone())).is_some_and(|end| *end < statement.from)
-                {
+            for exchange in history.exchanges.iter_mut().filter(|exchange| statement.is_during(exchange.at)) {
+                let Some(nonce) = exchange.nonce.clone() else { continue };
+                if exchange.reply != Reply::Replayed {
+                    exchange.is_doubled |= replayed.contains(&(statement.function, statement.from, nonce));
+                } else if went_by.get(&(statement.function, nonce)).is_some_and(|end| *end < statement.from) {
                     exchange.reply = Reply::Disturbed;
                 }
             }
