@@ -81,7 +81,7 @@ class Session:
             f"const {name} = async (...given) => {{ require('fs').appendFileSync({json.dumps(str(self.told))}, "
             f"JSON.stringify(['{name}', ...given]) + '\\n'); return {{ rowCount: 1 }} }}"
             for name in ("releaseStock", "bookPayment", "query"))
-        self.ministack.shop("my-shop", f"{does}\nconst db = {{ query }}\n{handler}")
+        self.ministack.shop("my-shop", f"{does}\nconst db = {{ query, transaction: work => work(db) }}\n{handler}")
 
     def node(self, code, call, **variables):
         """Calls what a block of Node.js exports. Its 15 minutes are none here, and its 115 minutes a second."""

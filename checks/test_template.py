@@ -219,7 +219,8 @@ def test_alarms_of_single_orders_wait_for_more_than_one_period(expanded):
     alarms = every(expanded, "AWS::CloudWatch::Alarm")
     shape = ("Statistic", "Threshold", "Period", "DatapointsToAlarm", "EvaluationPeriods")
     assert [alarms["OrdersNotFoundAlarm"][key] for key in shape] == ["Average", 0.05, 3600, 2, 6]
-    assert [alarms["OrdersRejectedAlarm"][key] for key in shape] == ["Sum", 1, 300, 2, 3]
+    assert [alarms["OrdersRejectedAlarm"][key] for key in shape] == ["Sum", 1, 300, 2, 12]
+    assert [alarms["OrdersFailedAlarm"][key] for key in shape] == ["Average", 0.05, 300, 2, 12]
     (named,) = re.findall(r'saved query "([^"]+)"', alarms["OrdersNotFoundAlarm"]["AlarmDescription"])
     assert any(query["Name"]["Fn::Sub"].endswith(f"/{named}")
                for query in every(expanded, "AWS::Logs::QueryDefinition").values())
