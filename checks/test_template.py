@@ -34,7 +34,7 @@ ORDER = {
     "requestId": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
     "xray_trace_id": "1-5759e988-bd862e3fe1be46a994272793",
     "cold_start": True,
-    "target": "close_order::close_order::record",
+    "target": "close_order::close_order::order_log",
 }
 SOMETIMES = {"reason", "cause", "return_msg", "err_code_des", "trade_state", "transaction_id"}
 
@@ -78,7 +78,7 @@ LINES = [
     ({"outcome": "unknown", "level": "ERROR", "reason": "InternalError"}, FAILED | SENT | reason("InternalError")),
     ({"outcome": "unknown", "level": "ERROR", "reason": "ReplyInvalid", "cause": "its signature does not match"},
      FAILED | SENT | {"RepliesNotVerified": ONE} | reason("ReplyInvalid")),
-    ({"outcome": "unknown", "level": "ERROR", "reason": "ReplyInvalid", "cause": "HTTP status 403: its root is not xml"},
+    ({"outcome": "unknown", "level": "ERROR", "reason": "ReplyInvalid", "cause": "HTTP status 403, its root is not <xml>"},
      FAILED | SENT | reason("ReplyInvalid")),
 ]
 OTHER_LINES = [

@@ -19,6 +19,9 @@ pub enum InvalidUrl {
     /// A user, password, query or fragment.
     #[error("has a user, password, query or fragment")]
     NotABase,
+    /// Something that the URL standard allows or mends, and that is more likely a mistake, such as a `;` between two URLs.
+    #[error("has a character other than letters, digits and - . _ ~ / after the host, or no // before it")]
+    Character,
     /// A path that is added to every base URL anyway.
     #[error("ends in /pay/closeorder or /pay/orderquery, which are added to it: give the part before that")]
     Path,
@@ -44,6 +47,11 @@ pub fn parse(text: &str) -> Result<Url, InvalidUrl> {
     let has_user = !url.username().is_empty() || url.password().is_some();
     if has_user || url.query().is_some() || url.fragment().is_some() {
         return Err(InvalidUrl::NotABase);
+    }
+    let (_, rest) = text.split_once("://").ok_or(InvalidUrl::Character)?;
+    let path = rest.split_once('/').map_or("", |(_, path)| path);
+    if rest.contains('\\') || !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~/".contains(&b)) {
+        return Err(InvalidUrl::Character);
     }
     Ok(url)
 }
@@ -100,6 +108,11 @@ mod tests {
             ("https://a;https://b", Err(InvalidUrl::Host)),
             ("https://a..b", Err(InvalidUrl::Host)),
             ("https://a!b", Err(InvalidUrl::Host)),
+            ("https://a/;https://b", Err(InvalidUrl::Character)),
+            ("https://a/|https://b", Err(InvalidUrl::Character)),
+            ("https://a/%70ay/closeorder", Err(InvalidUrl::Character)),
+            ("https:a", Err(InvalidUrl::Character)),
+            ("https://a\\b", Err(InvalidUrl::Character)),
             ("https://user:pass@api.mch.weixin.qq.com", Err(InvalidUrl::NotABase)),
             ("https://api.mch.weixin.qq.com/?a=1", Err(InvalidUrl::NotABase)),
             ("https://api.mch.weixin.qq.com/#a", Err(InvalidUrl::NotABase)),

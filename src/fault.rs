@@ -21,7 +21,7 @@ pub enum Fault {
     /// The event is not an order. Calling again does not help.
     #[error("{0}")]
     InvalidInput(#[from] Invalid),
-    /// The order is less than five minutes old: WeChat Pay may answer SUCCESS and leave it open.
+    /// The order is less than five minutes old: WeChat Pay may return SUCCESS and leave it open.
     /// Calling again helps after the time given.
     #[error("the order is less than five minutes old")]
     TooYoung {

@@ -1,13 +1,13 @@
 //! One event in, one answer out: which trigger is it, and how does it want its answer?
 //!
-//! Triggers are told apart by the event's own shape. Raw orders never look like an HTTP or SQS event and the other way
-//! round, so one look at the top level is enough. What looks like an event of a service that is not supported is raised;
+//! Triggers are told apart by the event's own shape, with one look at the top level. What looks like an event of a service that is not supported is raised;
 //! all else is a direct call.
 
 mod direct;
 mod envelope;
 mod http;
 mod sqs;
+mod top_level;
 mod unsupported;
 
 use std::{
@@ -18,10 +18,11 @@ use std::{
 
 use futures_util::FutureExt;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, LambdaInvocation};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use self::top_level::TopLevel;
 use crate::{
     answer::Answer,
     close_order::{CloseOrder, Invocation},
@@ -56,15 +57,6 @@ pub enum Output {
     Http(http::HttpResponse),
     /// To SQS.
     Sqs(sqs::BatchResponse),
-}
-
-/// The top level of an event, as far as it tells triggers apart.
-#[derive(Default, Deserialize)]
-struct Shape<'a> {
-    #[serde(borrow, rename = "requestContext")]
-    request_context: Option<&'a RawValue>,
-    #[serde(borrow, rename = "Records")]
-    records: Option<&'a RawValue>,
 }
 
 /// Lets only JSON through to [`Function::answer`]: all else is answered as `null` is, where the runtime would raise its
@@ -109,26 +101,30 @@ impl Function {
         if let Some(message) = event.starts_with('[').then(|| unsupported::list(event)).flatten() {
             return Err(self.unsupported(message, invocation));
         }
-        // A derived struct can be read from a list, too, which no event is.
-        let shape = event.starts_with('{').then(|| serde_json::from_str::<Shape<'_>>(event).ok()).flatten();
-        let shape = shape.unwrap_or_default();
-        if let Some(request_context) = shape.request_context {
+        let fields = TopLevel::parse(event);
+        // An order may have fields of any name, these two as well.
+        let is_order = fields.is_order();
+        if let Some(request_context) = fields.get("requestContext") {
             let request = http::HttpRequest::parse(event);
-            return match request.method() {
-                Some(method) => Ok(Output::Http(http::answer(self, &request, &method, deadline, invocation).await)),
-                None => Err(self.unsupported(unsupported::without_method(request_context), invocation)),
-            };
+            if let Some(method) = request.method() {
+                return Ok(Output::Http(http::answer(self, &request, &method, deadline, invocation).await));
+            }
+            if !is_order {
+                return Err(self.unsupported(unsupported::without_method(request_context), invocation));
+            }
         }
-        if let Some(records) = shape.records.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok()) {
-            return match sqs::Batch::parse(&records) {
-                Some(batch) => match sqs::answer(self, &batch, deadline, invocation).await {
+        if let Some(records) = fields.get("Records").and_then(|raw| serde_json::from_str::<Vec<_>>(raw.get()).ok()) {
+            if let Some(batch) = sqs::Batch::parse(&records).filter(|_| !(is_order && records.is_empty())) {
+                return match sqs::answer(self, &batch, deadline, invocation).await {
                     Ok(response) => Ok(Output::Sqs(response)),
                     Err(fault) => Err(raise(&fault, &Answer::fault(fault.clone()))),
-                },
-                None => Err(self.unsupported(unsupported::records(&records), invocation)),
-            };
+                };
+            }
+            if !is_order {
+                return Err(self.unsupported(unsupported::records(&records), invocation));
+            }
         }
-        if let Some(message) = unsupported::object(event) {
+        if let Some(message) = unsupported::object(&fields) {
             return Err(self.unsupported(message, invocation));
         }
         match direct::answer(self, event, deadline, invocation).await {

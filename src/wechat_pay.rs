@@ -68,7 +68,7 @@ pub enum ExchangeError {
 /// A response that could not be verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyError {
-    /// The HTTP status; WeChat Pay answers 200 to everything, errors included.
+    /// The HTTP status; WeChat Pay replies with 200 to everything, errors included.
     pub status: u16,
     /// The first rule that it broke; `None` for HTTP 5xx, whose body is not read, and for another status than 200 whose body
     /// did not arrive.

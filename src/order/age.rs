@@ -6,7 +6,7 @@ use time::{Date, PrimitiveDateTime, Time, UtcOffset};
 
 use super::Problem;
 
-/// "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟": an earlier close can answer SUCCESS and not stick.
+/// "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟": an earlier close can return SUCCESS and not stick.
 const MIN_AGE: Duration = Duration::from_mins(5);
 
 /// How far in the future a creation may be: more than any time zone's mistake, less than a typing error in the date.

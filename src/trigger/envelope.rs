@@ -1,21 +1,8 @@
 //! What carries an order, or what became of one, and is not an order itself: sent in an order's place, it comes from a rule
 //! or subscription that is set up wrongly, and the log names it.
 
-use serde::{Deserialize, de::IgnoredAny};
-
+use super::top_level::TopLevel;
 use crate::order::{Invalid, Order, Problem};
-
-#[derive(Deserialize)]
-struct Markers {
-    #[serde(alias = "outTradeNo")]
-    out_trade_no: Option<IgnoredAny>,
-    outcome: Option<IgnoredAny>,
-    message_id: Option<IgnoredAny>,
-    #[serde(rename = "TopicArn")]
-    topic_arn: Option<IgnoredAny>,
-    #[serde(rename = "detail-type")]
-    detail_type: Option<IgnoredAny>,
-}
 
 const OUTCOME_EVENT: Problem = Problem {
     zh: "是本函数发布的关单结果事件,不能再作为订单,请检查EventBridge规则的目标",
@@ -38,27 +25,27 @@ const EVENT_BRIDGE: Problem = Problem {
 /// [`Invalid`] as [`Order::from_json`] has it, or the name of the envelope.
 pub(super) fn order(text: &str, name: &'static str) -> Result<Order, Invalid> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // A derived struct can be read from a list, too.
-    let markers = text.trim_start().starts_with('{').then(|| serde_json::from_str::<Markers>(text).ok()).flatten();
-    match markers.and_then(|markers| markers.problem()) {
-        Some(problem) => Err(Invalid::new(name, problem)),
-        None => Order::from_json(text, name),
+    let order = Order::from_json(text, name);
+    match problem(&TopLevel::parse(text)) {
+        None => order,
+        // For the log: which order it was.
+        Some(problem) => Err(match order {
+            Ok(order) => order.invalid(name, problem),
+            Err(invalid) => Invalid { field: name, problem, ..invalid },
+        }),
     }
 }
 
-impl Markers {
-    /// An order may have other fields of any name; but what an outcome event has, only such an event has.
-    fn problem(&self) -> Option<Problem> {
-        let is_order = self.out_trade_no.is_some();
-        if self.outcome.is_some() && self.message_id.is_some() {
-            Some(OUTCOME_EVENT)
-        } else if self.topic_arn.is_some() && !is_order {
-            Some(SNS)
-        } else if self.detail_type.is_some() && !is_order {
-            Some(EVENT_BRIDGE)
-        } else {
-            None
-        }
+/// An order may have other fields of any name; but what an outcome event has, only such an event has.
+fn problem(fields: &TopLevel<'_>) -> Option<Problem> {
+    if fields.has("outcome") && fields.has("message_id") {
+        Some(OUTCOME_EVENT)
+    } else if fields.has("TopicArn") && !fields.is_order() {
+        Some(SNS)
+    } else if fields.has("detail-type") && !fields.is_order() {
+        Some(EVENT_BRIDGE)
+    } else {
+        None
     }
 }
 
@@ -67,6 +54,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::order::{OutTradeNo, SubMchId};
 
     #[test]
     fn an_envelope_is_rejected_by_its_name() {
@@ -77,6 +65,21 @@ mod tests {
         ] {
             let invalid = order(&event.to_string(), "body").unwrap_err();
             assert!(invalid.to_string().starts_with(&format!("body is an {named}")), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn an_outcome_event_is_rejected_however_it_names_the_order_and_the_log_names_it() {
+        for event in [
+            r#"{"outcome": "closed", "message_id": "m", "sub_mch_id": "2", "out_trade_no": "1"}"#,
+            r#"{"outcome": "closed", "message_id": "m", "sub_mch_id": "2", "out_trade_no": "1", "outTradeNo": "1"}"#,
+            r#"{"outcome": "closed", "outcome": "paid", "message_id": "m", "sub_mch_id": "2", "out_trade_no": "1"}"#,
+            r#"{"outcome": "closed", "message_id": "m", "sub_mch_id": "2", "out_trade_no": "1", "confirm": "yes"}"#,
+        ] {
+            let invalid = order(event, "body").unwrap_err();
+            assert_eq!((invalid.field, invalid.problem), ("body", OUTCOME_EVENT), "{event}");
+            assert_eq!(invalid.out_trade_no.as_ref().map(OutTradeNo::as_str), Some("1"), "{event}");
+            assert_eq!(invalid.sub_mch_id.as_ref().map(SubMchId::as_str), Some("2"), "{event}");
         }
     }
 

@@ -90,7 +90,8 @@ impl Batch {
 /// Closes the orders of a batch and publishes what became of them.
 ///
 /// # Errors
-/// [`Fault::InvalidBatch`] when a message has no id to report: then the whole batch has to come back.
+/// [`Fault::InvalidBatch`] when a message has no id to report: then the whole batch has to come back, no order of it is
+/// looked at, and one log line says so.
 pub(super) async fn answer(
     function: &Function,
     Batch(records): &Batch,
@@ -100,7 +101,12 @@ pub(super) async fn answer(
     let records: Option<Vec<_>> =
         records.iter().map(|record| Some((record.message_id.as_deref()?, record.body.as_deref()))).collect();
     let Some(records) = records else {
-        error!(reason = Fault::InvalidBatch.name(), requestId = invocation.request_id, "invalid batch");
+        error!(
+            reason = Fault::InvalidBatch.name(),
+            cause = %Fault::InvalidBatch,
+            requestId = invocation.request_id,
+            "invalid batch"
+        );
         return Err(Fault::InvalidBatch);
     };
     let orders_end = match &function.outcome_events {

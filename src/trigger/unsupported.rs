@@ -6,23 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-/// What tells the services apart that send no order.
-#[derive(Default, Deserialize)]
-struct Markers {
-    #[serde(alias = "outTradeNo")]
-    out_trade_no: Option<IgnoredAny>,
-    #[serde(rename = "detail-type")]
-    detail_type: Option<IgnoredAny>,
-    source: Option<IgnoredAny>,
-    #[serde(rename = "eventSource")]
-    event_source: Option<Text>,
-    #[serde(rename = "requestPayload")]
-    request_payload: Option<IgnoredAny>,
-    raw_path: Option<IgnoredAny>,
-    #[serde(rename = "deliveryStreamArn")]
-    delivery_stream_arn: Option<IgnoredAny>,
-    awslogs: Option<IgnoredAny>,
-}
+use super::top_level::TopLevel;
 
 /// A value that may be a text.
 #[derive(Deserialize)]
@@ -52,32 +36,25 @@ struct RequestContext {
 }
 
 /// The message for an object that is neither an HTTP request nor a batch, if it is an event of another service.
-pub(super) fn object(event: &str) -> Option<Cow<'static, str>> {
-    event.starts_with('{').then(|| serde_json::from_str::<Markers>(event).ok()?.message())?
-}
-
-impl Markers {
-    fn message(&self) -> Option<Cow<'static, str>> {
-        // An order may have other fields of any name.
-        if self.out_trade_no.is_some() {
-            None
-        } else if self.request_payload.is_some() {
-            Some("Lambda destinations are not supported as a trigger: send the order itself to the function".into())
-        } else if self.detail_type.is_some() && self.source.is_some() {
-            Some(
-                "EventBridge events are not supported: let the rule send only the order, with InputPath $.detail or an \
-                 input transformer"
-                    .into(),
-            )
-        } else if self.raw_path.is_some() {
-            Some(LATTICE.into())
-        } else if self.delivery_stream_arn.is_some() {
-            Some(unsupported("Firehose").into())
-        } else if self.awslogs.is_some() {
-            Some(unsupported("CloudWatch Logs").into())
-        } else {
-            self.event_source.as_ref().and_then(named)
-        }
+pub(super) fn object(fields: &TopLevel<'_>) -> Option<Cow<'static, str>> {
+    if fields.is_order() {
+        None
+    } else if fields.has("requestPayload") {
+        Some("Lambda destinations are not supported as a trigger: send the order itself to the function".into())
+    } else if fields.has("detail-type") && fields.has("source") {
+        Some(
+            "EventBridge events are not supported: let the rule send only the order, with InputPath $.detail or an \
+             input transformer"
+                .into(),
+        )
+    } else if fields.has("raw_path") {
+        Some(LATTICE.into())
+    } else if fields.has("deliveryStreamArn") {
+        Some(unsupported("Firehose").into())
+    } else if fields.has("awslogs") {
+        Some(unsupported("CloudWatch Logs").into())
+    } else {
+        serde_json::from_str(fields.get("eventSource")?.get()).ok().and_then(|source| named(&source))
     }
 }
 

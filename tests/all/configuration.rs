@@ -23,6 +23,7 @@ async fn a_wrong_value_stops_the_start_with_one_line_that_names_the_variable() {
         ("WECHAT_PAY_ENDPOINTS", "https://api.mch.weixin.qq.com;https://api2.mch.weixin.qq.com"),
         ("WECHAT_PAY_ENDPOINTS", "https://api.mch.weixin.qq.com\nhttps://api2.mch.weixin.qq.com"),
         ("WECHAT_PAY_ENDPOINTS", "https://api.mch.weixin.qq.com https://api2.mch.weixin.qq.com"),
+        ("WECHAT_PAY_ENDPOINTS", "https://api.mch.weixin.qq.com/;https://api2.mch.weixin.qq.com/"),
         ("WECHAT_PAY_ENDPOINTS", "https://api.mch.weixin.qq.com/pay/closeorder"),
         ("WECHAT_PAY_ENDPOINTS", "https://api.mch.weixin.qq.com,https://api2.mch.weixin.qq.com/pay/orderquery"),
         ("WECHAT_PAY_TIMEOUT_MS", "soon"),

@@ -209,6 +209,41 @@ async fn both_spellings_at_once_are_fine_if_they_say_the_same() {
 }
 
 #[tokio::test]
+async fn an_order_may_have_fields_that_events_of_services_have() {
+    let mut world = world().await;
+    for (name, value) in [
+        ("Records", json!([])),
+        ("Records", json!([{"id": 1}])),
+        ("requestContext", json!({})),
+        ("requestContext", json!({"connectionId": "c"})),
+        ("detail-type", json!("t")),
+        ("TopicArn", json!("t")),
+        ("requestPayload", json!({})),
+        ("eventSource", json!("aws:s3")),
+    ] {
+        for number in ["out_trade_no", "outTradeNo"] {
+            let mut event = json!({"sub_mch_id": order(ORDER)["sub_mch_id"], number: ORDER, "source": "s"});
+            event[name] = value.clone();
+            assert_eq!(world.function.invoke(&event).await.json()["outcome"], "closed", "{event}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_event_is_not_closed_again_however_it_names_the_order() {
+    let mut world = world().await;
+    let mut event = order(ORDER);
+    event["outcome"] = json!("closed");
+    event["message_id"] = json!("m");
+    event["outTradeNo"] = json!(ORDER);
+    let answer = world.function.invoke(&event).await.json();
+    assert_eq!(answer["outcome"], "not_sent", "{answer}");
+    let line = world.function.wait_for_order_lines(1).await.remove(0);
+    assert_eq!(values(&line, ["reason", "out_trade_no"]), ["invalid_input", ORDER], "{line}");
+    assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
 async fn every_character_of_an_order_number_may_be_used() {
     let mut world = world().await;
     for out_trade_no in ["_-|*@", "0", "ABCXYZabcxyz0123456789_-|*@"] {

@@ -314,7 +314,7 @@ async fn one_order_that_has_the_secret_read_anew_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn a_signature_that_is_refused_at_the_last_attempt_has_the_secret_read_for_the_next_order() {
+async fn a_signature_that_is_rejected_at_the_last_attempt_has_the_secret_read_for_the_next_order() {
     let mut world = world().await;
     world.sandbox.gateway.fault_on_order("1", Times::Next(2), Fault::Status(500));
     rotate(&world);

@@ -183,6 +183,7 @@ async fn a_batch_without_an_id_says_so_in_the_log_and_sends_nothing() {
     let line = world.function.wait_for_lines("invalid batch", 1).await.remove(0);
     assert_eq!(values(&line, ["level", "reason"]), ["ERROR", "InvalidBatch"], "{line}");
     assert!(line["requestId"].is_string(), "{line}");
+    assert!(line["cause"].as_str().unwrap().contains("messageId"), "{line}");
     assert!(world.sandbox.gateway.received().is_empty());
 }
 
