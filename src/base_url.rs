@@ -19,7 +19,7 @@ pub enum InvalidUrl {
     /// A user, password, query or fragment.
     #[error("has a user, password, query or fragment")]
     NotABase,
-    /// Something that the URL standard allows or mends, and that is more likely a mistake, such as a `;` between two URLs.
+    /// Something that the URL standard allows or repairs, and that is more likely a mistake: a `;` between two URLs.
     #[error("has a character other than letters, digits and - . _ ~ / after the host, or no // before it")]
     Character,
     /// A path that is added to every base URL anyway.
