@@ -1,7 +1,7 @@
 //! One event in, one answer out: which trigger is it, and how does it want its answer?
 //!
-//! Triggers are told apart by the event's own shape, with one look at the top level. What looks like an event of a service that is not supported is raised;
-//! all else is a direct call.
+//! Triggers are told apart by the event's own shape, with one look at the top level. What looks like an event of a service
+//! that is not supported is raised; all else is a direct call.
 
 mod direct;
 mod envelope;

@@ -57,6 +57,12 @@ mod tests {
     use crate::order::{OutTradeNo, SubMchId};
 
     #[test]
+    fn an_event_whose_fields_cant_be_read_is_not_an_order() {
+        let event = r#"{"\ud800": 1, "outcome": "closed", "message_id": "m", "sub_mch_id": "2", "out_trade_no": "1"}"#;
+        assert!(order(event, "body").is_err());
+    }
+
+    #[test]
     fn an_envelope_is_rejected_by_its_name() {
         for (event, named) in [
             (json!({"outcome": "closed", "message_id": "m", "out_trade_no": "1"}), "outcome event"),

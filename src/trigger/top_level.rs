@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-/// The fields of an object that are not `null`, unread; of those with the same name, the last. What is no object has none.
+/// The fields of an object that are not `null`, as raw JSON; of those with the same name, the last. Anything else than an
+/// object has none.
 #[derive(Debug, Default)]
 pub(super) struct TopLevel<'a>(BTreeMap<String, &'a RawValue>);
 
@@ -41,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_has_no_fields() {
+    fn only_an_object_has_fields() {
         for text in ["", "null", "1", r#"["out_trade_no"]"#, r#"{"out_trade_no": 1"#] {
             assert!(!TopLevel::parse(text).is_order(), "{text}");
         }
