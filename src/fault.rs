@@ -145,10 +145,9 @@ impl Fault {
             Self::InvalidBatch => return "SQS消息缺少messageId".to_owned(),
             Self::GatewayUnreachable(cause) if !cause.was_sent() => "无法连接微信支付",
             Self::GatewayUnreachable(_) => "微信支付无响应",
-            Self::ReplyInvalid(ReplyError {
-                error: None | Some(VerifyError::NotAReply(_) | VerifyError::Xml(_)),
-                ..
-            }) => "微信支付的返回无法识别",
+            Self::ReplyInvalid(ReplyError { error: None | Some(VerifyError::NotAReply(_)), .. }) => {
+                "微信支付的返回无法识别"
+            }
             Self::ReplyInvalid(_) => "微信支付的返回验签失败或商户号不符",
             Self::DeadlineExceeded { .. } => "处理超时",
             Self::InternalError => "函数内部错误",

@@ -19,7 +19,7 @@ pub(super) fn check(order: &Order, merchant: &Merchant) -> Result<(), Invalid> {
             let en = "must be left out, or be the merchant's own mch_id: the secret is an ordinary merchant's";
             Some((SubMchId::NAME, Problem { zh, en }))
         }
-        MchType::Merchant if sub_appid.is_some_and(|sub_appid| sub_appid != merchant.appid()) => {
+        MchType::Merchant if sub_appid.is_some() && merchant.appid().is_some() && sub_appid != merchant.appid() => {
             let zh = "普通商户请不填,或填本商户的appid";
             let en = "must be left out, or be the merchant's own appid: the secret is an ordinary merchant's";
             Some((SubAppid::NAME, Problem { zh, en }))
@@ -34,12 +34,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::wechat_pay::Account;
 
-    fn merchant(mch_type: &str) -> Merchant {
+    fn account(mch_type: &str) -> Account {
         let secret = json!({
             "mch_type": mch_type, "appid": "wx8888888888888888", "mch_id": "1900000109", "api_key": "k".repeat(32),
         });
-        Merchant::from_secret(secret.to_string().as_bytes()).unwrap()
+        Account::from_secret(secret.to_string().as_bytes()).unwrap()
     }
 
     #[test]
@@ -57,7 +58,7 @@ mod tests {
         ] {
             let event = json!({"out_trade_no": "1", "sub_mch_id": sub_mch_id, "sub_appid": sub_appid});
             let order = Order::from_json(&event.to_string(), "event").unwrap();
-            let checked = check(&order, &merchant(mch_type)).map_err(|invalid| invalid.in_chinese());
+            let checked = check(&order, account(mch_type).merchant()).map_err(|invalid| invalid.in_chinese());
             assert_eq!(checked.err().as_deref(), expected, "{mch_type} {event}");
         }
     }
