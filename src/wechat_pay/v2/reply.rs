@@ -168,6 +168,10 @@ fn unsigned_code(return_msg: &str, err_code: Option<&str>) -> ReplyCode {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{
+        prelude::*,
+        sample::{select, subsequence},
+    };
     use sandbox::mock::signed_xml::{sign, xml as document};
     use serde_json::{Value, json};
 
@@ -500,6 +504,171 @@ mod tests {
         }
         assert_eq!(verify("<html/>"), VerifyError::not_a_reply("its root is not <xml>"));
     }
+
+    /// The text that a signature covers.
+    fn signed_text(fields: &Fields) -> String {
+        let pairs = fields.iter().filter(|(name, value)| *name != "sign" && !value.is_empty());
+        pairs.map(|(name, value)| format!("{name}={value}&")).collect()
+    }
+
+    /// A genuine reply with its signature, and another that is cut from the same text.
+    fn assert_cut(genuine: &Fields, cut: &Fields, sign_type: &str) -> Fields {
+        assert_eq!(signed_text(genuine), signed_text(cut), "a cut is of the same text");
+        with(cut.clone(), "sign", &sign(genuine, KEY, sign_type))
+    }
+
+    fn paid() -> Fields {
+        let facts = [("time_end", "20261128120000"), ("transaction_id", "4200001"), ("total_fee", "100")];
+        facts.iter().fold(queried("SUCCESS"), |fields, (name, value)| with(fields, name, value))
+    }
+
+    #[test]
+    fn a_genuine_reply_cut_anew_is_no_other_reply() {
+        for sign_type in ["MD5", "HMAC-SHA256"] {
+            for mch_type in ["partner", "merchant"] {
+                let case = Case::new(mch_type, sign_type, None);
+                let own = |mut fields: Fields| {
+                    if mch_type == "merchant" {
+                        fields.remove("sub_mch_id");
+                    }
+                    fields
+                };
+                // A paid order's query as closeorder's SUCCESS: one value swallows all that a close's reply must not have.
+                let genuine = own(paid());
+                let swallowed = ["trade_state", "transaction_id"].map(|name| format!("&{name}={}", genuine[name]));
+                let cut = without(without(genuine.clone(), "trade_state"), "transaction_id");
+                let cut = with(cut, "total_fee", &format!("100{}", swallowed.concat()));
+                let cut = assert_cut(&genuine, &cut, sign_type);
+                assert_eq!(case.close(&cut), Err(VerifyError::Ambiguous("total_fee".to_owned())), "{mch_type}");
+
+                // Somebody else's unpaid order, whose `attach` a buyer has chosen, as the proof that this one is closed.
+                let forged = own(without(queried("CLOSED"), "nonce_str"));
+                let chosen: Vec<_> = forged.iter().filter(|(name, _)| *name != "appid").collect();
+                let chosen: String = chosen.iter().map(|(name, value)| format!("&{name}={value}")).collect();
+                let attach = format!("x{chosen}");
+                let genuine = own(with(with(queried("NOTPAY"), "out_trade_no", "another"), "attach", &attach));
+                let text = signed_text(&genuine);
+                let rest = text.split_once(&format!("{chosen}&")).unwrap().1.trim_end_matches('&');
+                let cut = with(with(forged, "attach", "x"), "trade_state", &format!("CLOSED&{rest}"));
+                let cut = assert_cut(&genuine, &cut, sign_type);
+                assert_eq!(case.query(&cut), Err(VerifyError::Ambiguous("trade_state".to_owned())), "{mch_type}");
+
+                // A query's genuine reply is verified, `attach` and all; closeorder's has none.
+                let genuine = own(with(queried("NOTPAY"), "attach", &attach));
+                assert_eq!(case.query(&genuine), Ok(ReplyCode::Success), "{mch_type}");
+                assert_eq!(case.close(&own(with(failed("ORDERPAID"), "attach", &attach))), {
+                    Err(VerifyError::Ambiguous("attach".to_owned()))
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_text_of_a_field_in_a_value_is_ambiguous() {
+        for (value, is_ambiguous) in [
+            ("a&b=c", true),
+            ("&b=", true),
+            ("a&b=&", true),
+            ("x&1=2", true),
+            ("a&amp=1&", true),
+            ("a&b", false),
+            ("a=b", false),
+            ("a&=b", false),
+            ("a&b c=d", false),
+            ("a&订=d", false),
+            ("a&b-c=d", false),
+            ("a&&=d", false),
+            ("a& b=d", false),
+            ("&", false),
+        ] {
+            let expected = if is_ambiguous {
+                Err(VerifyError::Ambiguous("device_info".to_owned()))
+            } else {
+                Ok(ReplyCode::Success)
+            };
+            assert_eq!(partner().close(&with(closed(), "device_info", value)), expected, "{value}");
+            let queried = with(queried("CLOSED"), "device_info", value);
+            assert_eq!(partner().query(&queried), expected, "{value}");
+        }
+        let escaped = "<xml><return_code>SUCCESS</return_code><a>1&amp;<![CDATA[b]]>=2</a>";
+        let fields = fields([("return_code", "SUCCESS"), ("a", "1&b=2")]);
+        let document = format!("{escaped}<sign>{}</sign></xml>", sign(&fields, KEY, "MD5"));
+        let case = partner();
+        let verified = verify(document.as_bytes(), &Request::close(&case.order, &case.account));
+        assert_eq!(
+            verified.err(),
+            Some(VerifyError::Ambiguous("a".to_owned())),
+            "as it is signed, not as it is written"
+        );
+    }
+
+    #[test]
+    fn a_currency_is_left_out_if_attach_may_hold_it() {
+        let case = partner();
+        let currency = |attach: &str| {
+            let reply = with(with(paid(), "attach", attach), "fee_type", "CNY");
+            let reply = with(reply.clone(), "sign", &sign(&reply, KEY, "MD5"));
+            let reply = verify(document(&reply).as_bytes(), &Request::query(&case.order, &case.account)).unwrap();
+            assert_eq!(reply.payment().attach.as_deref(), Some(attach));
+            assert_eq!((reply.state(), reply.payment().total_fee.as_deref()), (Some(OrderState::Paid), Some("100")));
+            reply.payment().fee_type.clone()
+        };
+        assert_eq!(currency("table 5").as_deref(), Some("CNY"));
+        assert_eq!(currency("x&fee_type=JPY"), None);
+        assert_eq!(currency("a&b"), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// However the signed text of a genuine reply is cut into fields again, it says nothing else than it did, to either
+        /// call.
+        #[test]
+        fn no_cut_of_a_genuine_reply_says_anything_else(
+            (state, about) in (select(vec!["NOTPAY", "SUCCESS", "CLOSED"]), select(vec![ORDER, "another"])),
+            chosen in subsequence(CHOSEN.to_vec(), 0..=CHOSEN.len()),
+            (fields_until, swallowing) in (1..24_usize, subsequence((0..24_usize).collect::<Vec<_>>(), 0..4)),
+        ) {
+            let attach: String = chosen.iter().map(|(name, value)| format!("&{name}={value}")).collect();
+            let genuine = with(with(queried(state), "out_trade_no", about), "attach", &format!("x{attach}"));
+            let genuine = with(without(genuine, "nonce_str"), "total_fee", "100");
+            let text = signed_text(&genuine);
+            let (mut cut, mut last) = (Fields::new(), String::new());
+            for (number, part) in text.trim_end_matches('&').split('&').enumerate() {
+                let (name, value) = part.split_once('=').unwrap();
+                if number < fields_until && !swallowing.contains(&number) && *name > *last {
+                    name.clone_into(&mut last);
+                    cut.insert(name.to_owned(), value.to_owned());
+                } else if let Some(value) = cut.get_mut(&last) {
+                    value.extend(["&", part]);
+                }
+            }
+            prop_assume!(signed_text(&cut) == text && cut != genuine);
+            let case = partner();
+            let signed = document(&with(cut.clone(), "sign", &sign(&genuine, KEY, "MD5")));
+            let closed = verify(signed.as_bytes(), &Request::close(&case.order, &case.account));
+            prop_assert!(closed.is_err(), "{cut:?}");
+            if let Ok(reply) = verify(signed.as_bytes(), &Request::query(&case.order, &case.account)) {
+                prop_assert!(about == ORDER, "{cut:?}");
+                prop_assert_eq!(reply.payment().trade_state.as_deref(), Some(state));
+                prop_assert_eq!(reply.payment().total_fee.as_deref(), Some("100"));
+                prop_assert_eq!(reply.payment().transaction_id.as_deref(), None);
+            }
+        }
+    }
+
+    /// What a buyer could have a shop write into `attach`: a whole reply.
+    const CHOSEN: [(&str, &str); 9] = [
+        ("fee_type", "JPY"),
+        ("mch_id", "1900000109"),
+        ("out_trade_no", ORDER),
+        ("result_code", "SUCCESS"),
+        ("return_code", "SUCCESS"),
+        ("sub_mch_id", "1900000110"),
+        ("total_fee", "1"),
+        ("trade_state", "CLOSED"),
+        ("transaction_id", "4200001"),
+    ];
 
     #[test]
     fn debug_shows_no_field() {
