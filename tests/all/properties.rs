@@ -47,9 +47,9 @@ fn new_name() -> impl Strategy<Value = String> {
     "[a-z][a-z0-9_]{0,12}".prop_map(|name| format!("x_{name}"))
 }
 
-/// Text without the control characters that XML can't hold.
+/// Text without the control characters that XML can't hold, and without the text of a field.
 fn text() -> impl Strategy<Value = String> {
-    "[^\\p{Cc}\\u{fffe}\\u{ffff}]{0,20}"
+    "[^\\p{Cc}\\u{fffe}\\u{ffff}]{0,20}".prop_map(|text: String| text.replace('text.replace('&', "&&")', "& "))
 }
 
 /// A reply that closes the order, with fields that nobody knows yet.
