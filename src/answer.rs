@@ -141,7 +141,7 @@ impl Answer {
     pub fn reason(&self) -> Option<&str> {
         match &self.result {
             Ok(replied) => replied.reason.as_deref(),
-            Err(fault) => Some(fault.name()),
+            Err(fault) => Some(fault.reason()),
         }
     }
 }

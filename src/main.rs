@@ -94,7 +94,7 @@ async fn serve() -> Result<(), Error> {
     let worker_ended = Arc::new(Notify::new());
     let runtime = Runtime::new(service_fn(move |event| {
         let function = Arc::clone(&function);
-        async move { function.answer(event).await }
+        async move { function.handle(event).await }
     }))
     .layer(MapRequestLayer::new(trigger::json_only))
     .layer(layer_fn(|inner| Watched { inner, _ended: Ended(Arc::clone(&worker_ended)) }));
