@@ -35,6 +35,9 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(250);
 /// How long an invocation has whose deadline has passed on arrival: emulators send constants, and clocks differ.
 const DEFAULT_TIME: Duration = Duration::from_secs(10);
 
+/// Longest text of an invoker's in the log, in characters.
+const MAX_TEXT: usize = 128;
+
 /// The longest that a Lambda function runs.
 const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
 
@@ -84,7 +87,7 @@ impl Function {
         let context = &event.context;
         let invocation = Invocation {
             request_id: &context.request_id,
-            xray_trace_id: context.xray_trace_id.as_deref().map(trace_root),
+            xray_trace_id: context.xray_trace_id.as_deref().map(|header| shown(trace_root(header))),
             message_id: None,
             is_cold_start: !self.is_warm.swap(true, Ordering::Relaxed),
         };
@@ -129,6 +132,11 @@ fn raise(fault: &Fault, answer: &Answer) -> Diagnostic {
 fn trace_root(header: &str) -> &str {
     let root = header.split(';').find_map(|part| part.strip_prefix("Root="));
     root.unwrap_or(header)
+}
+
+/// A text that whoever invokes the function can set, as far as the log shows it.
+fn shown(text: &str) -> &str {
+    text.char_indices().nth(MAX_TEXT).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 /// When the answer must be on its way.
@@ -219,6 +227,13 @@ mod tests {
         for text in [raised.error_message, body.to_string(), log] {
             assert!(!text.contains("choked"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_of_an_invokers_has_128_characters_in_the_log() {
+        assert_eq!(shown(&"订".repeat(129)), "订".repeat(128));
+        assert_eq!(shown(&"订".repeat(128)), "订".repeat(128));
+        assert_eq!(shown(""), "");
     }
 
     #[test]

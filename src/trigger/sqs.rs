@@ -13,6 +13,7 @@ use tracing::error;
 use super::{
     Function,
     event::{BODY, order_in_body},
+    shown,
 };
 use crate::{
     answer::Answer,
@@ -133,7 +134,7 @@ pub(super) async fn handle(
             Some(body) => order_in_body(body),
             None => Err(Invalid::no_order(BODY, Problem::NOT_AN_OBJECT)),
         };
-        let invocation = Invocation { message_id: Some(message_id), ..invocation };
+        let invocation = Invocation { message_id: Some(shown(message_id)), ..invocation };
         function.close_order.close(order, true, orders_end, invocation)
     };
     let answers: Vec<Answer> = concurrent::all(records.iter().map(close), AT_ONCE).await;
