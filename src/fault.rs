@@ -65,7 +65,7 @@ pub enum Fault {
 }
 
 /// What answered in place of a reply that can be verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidReply {
     /// An HTTP response that breaks a rule.
     #[error(transparent)]
@@ -213,10 +213,7 @@ impl Fault {
             Self::GatewayUnreachable(_) => "微信支付无响应",
             Self::ReplyInvalid(
                 InvalidReply::NotHttp
-                | InvalidReply::Unverified(ReplyError {
-                    error: None | Some(VerifyError::NotAReply(_) | VerifyError::Xml(_)),
-                    ..
-                }),
+                | InvalidReply::Unverified(ReplyError { error: None | Some(VerifyError::NotAReply(_)), .. }),
             ) => "微信支付的返回无法识别",
             Self::ReplyInvalid(_) => "微信支付的返回验签失败或商户号不符",
             Self::DeadlineExceeded { .. } => "处理超时",

@@ -80,12 +80,12 @@ async fn serve() -> Result<(), Error> {
         wechat_pay::Endpoints::new(config.preferred_endpoint, config.other_endpoints),
         config.timeout,
     );
-    let merchant = close_order.prefetch(PREFETCH_TIMEOUT).await;
+    let account = close_order.prefetch(PREFETCH_TIMEOUT).await;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         endpoints = endpoints.join(","),
-        mch_type = merchant.as_ref().map(|merchant| merchant.mch_type().as_str()),
-        secret_read = merchant.is_some(),
+        mch_type = account.as_ref().map(|account| account.merchant().mch_type().as_str()),
+        secret_read = account.is_some(),
         duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
         "start"
     );

@@ -37,7 +37,7 @@ pub struct Order {
 
 /// What identifies an order, as far as it is known and valid: for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OrderIds {
+pub struct KnownIds {
     /// The merchant.
     pub mch_id: Option<MchId>,
     /// The sub-merchant.
@@ -68,8 +68,8 @@ impl Order {
 
     /// What identifies it.
     #[must_use]
-    pub fn ids(&self) -> OrderIds {
-        OrderIds {
+    pub fn ids(&self) -> KnownIds {
+        KnownIds {
             mch_id: self.mch_id.clone(),
             sub_mch_id: self.sub_mch_id.clone(),
             out_trade_no: Some(self.out_trade_no.clone()),
@@ -99,7 +99,7 @@ pub struct Invalid {
     /// Whether there is an order, and whether it would be invalid with any secret.
     pub kind: InvalidKind,
     /// Which order it is, for the log.
-    pub ids: Box<OrderIds>,
+    pub ids: Box<KnownIds>,
 }
 
 /// What kind of invalid input it is. It decides which log line there is, and what a queue does with the message.

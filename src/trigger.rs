@@ -90,6 +90,7 @@ impl Function {
             xray_trace_id: context.xray_trace_id.as_deref().map(|header| shown(trace_root(header))),
             message_id: None,
             is_cold_start: !self.is_warm.swap(true, Ordering::Relaxed),
+            batch: None,
         };
         let answered = AssertUnwindSafe(self.dispatch(event.payload.get(), deadline(context), invocation));
         // An order's own panic is caught with its log line; the runtime would show the text of any other to the caller.
@@ -222,7 +223,8 @@ mod tests {
         assert_eq!(batch["batchItemFailures"].as_array().unwrap().len(), 2);
 
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        let lines = log.lines().filter(|line| line.contains("outcome=\"unknown\" reason=\"InternalError\""));
+        let lines =
+            log.lines().filter(|line| line.contains("outcome=\"unknown\" confirmed=false reason=\"InternalError\""));
         assert_eq!(lines.filter(|line| line.contains("ERROR")).count(), 4, "{log}");
         for text in [raised.error_message, body.to_string(), log] {
             assert!(!text.contains("choked"), "{text}");

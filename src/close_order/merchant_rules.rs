@@ -39,7 +39,7 @@ pub(super) fn check(order: &Order, merchant: &Merchant) -> Result<(), Invalid> {
         MchType::Merchant if sub_mch_id.is_some_and(|sub_mch_id| sub_mch_id != merchant.mch_id()) => {
             Some((SubMchId::NAME, OTHER_SUB_MCH_ID))
         }
-        MchType::Merchant if sub_appid.is_some_and(|sub_appid| sub_appid != merchant.appid()) => {
+        MchType::Merchant if sub_appid.is_some() && merchant.appid().is_some() && sub_appid != merchant.appid() => {
             Some((SubAppid::NAME, OTHER_SUB_APPID))
         }
         MchType::Partner | MchType::Merchant => None,
@@ -52,13 +52,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::order::InvalidKind;
+    use crate::{order::InvalidKind, wechat_pay::Account};
 
-    fn merchant(mch_type: &str) -> Merchant {
+    fn account(mch_type: &str) -> Account {
         let secret = json!({
             "mch_type": mch_type, "appid": "wx8888888888888888", "mch_id": "1900000109", "api_key": "k".repeat(32),
         });
-        Merchant::from_secret(secret.to_string().as_bytes()).unwrap()
+        Account::from_secret(secret.to_string().as_bytes()).unwrap()
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
         ] {
             let event = json!({"out_trade_no": "1", "sub_mch_id": sub_mch_id, "sub_appid": sub_appid});
             let order = Order::from_json(&event.to_string(), "event").unwrap();
-            let checked = check(&order, &merchant(mch_type)).map_err(|invalid| invalid.in_chinese());
+            let checked = check(&order, account(mch_type).merchant()).map_err(|invalid| invalid.in_chinese());
             assert_eq!(checked.err().as_deref(), expected, "{mch_type} {event}");
         }
     }
@@ -87,7 +87,7 @@ mod tests {
         for mch_type in ["partner", "merchant"] {
             let check = |mch_id: &str| {
                 let event = json!({"out_trade_no": "1", "mchId": mch_id, "sub_mch_id": "1900000109"});
-                check(&Order::from_json(&event.to_string(), "event").unwrap(), &merchant(mch_type))
+                check(&Order::from_json(&event.to_string(), "event").unwrap(), account(mch_type).merchant())
             };
             assert_eq!(check("1900000109"), Ok(()));
             let invalid = check("1900000110").unwrap_err();

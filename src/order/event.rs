@@ -9,7 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    CloseAt, Invalid, InvalidKind, MchId, NonceStr, Order, OrderIds, OutTradeNo, Problem, SubAppid, SubMchId, TimeStart,
+    CloseAt, Invalid, InvalidKind, KnownIds, MchId, NonceStr, Order, OutTradeNo, Problem, SubAppid, SubMchId, TimeStart,
 };
 
 /// The name of the field that asks for a query.
@@ -40,7 +40,7 @@ pub(super) fn parse(event: &str, name: &'static str) -> Result<Order, Invalid> {
     let mch_id = mch_id.optional(MchId::parse);
     let sub_mch_id = sub_mch_id.optional(SubMchId::parse);
     let out_trade_no = out_trade_no.required(OutTradeNo::parse);
-    let ids = OrderIds {
+    let ids = KnownIds {
         mch_id: mch_id.clone().ok().flatten(),
         sub_mch_id: sub_mch_id.clone().ok().flatten(),
         out_trade_no: out_trade_no.clone().ok(),

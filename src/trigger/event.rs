@@ -12,7 +12,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{further_in, http::HttpRequest, sqs::Batch};
-use crate::order::{Invalid, Order, OrderIds, OutTradeNo, Problem};
+use crate::order::{Invalid, KnownIds, Order, OutTradeNo, Problem};
 
 /// What an error about the whole calls it.
 const EVENT: &str = "event";
@@ -254,7 +254,7 @@ fn no_order(text: &str, outside: &Outside<'_>, name: &'static str) -> Invalid {
             (OutTradeNo::NAME, Problem { zh: zh.into(), en: en.into() })
         }
     };
-    Invalid { ids: Box::new(OrderIds::default()), ..Invalid::no_order(field, problem) }
+    Invalid { ids: Box::new(KnownIds::default()), ..Invalid::no_order(field, problem) }
 }
 
 /// What it is, unless it is an object that nothing is known of.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     answer::Answer,
-    close_order::Invocation,
+    close_order::{self, Invocation},
     concurrent,
     fault::Fault,
     order::{Invalid, Problem},
@@ -129,12 +129,13 @@ pub(super) async fn handle(
         None => deadline,
         Some(_) => deadline - time_to_publish(deadline.saturating_duration_since(Instant::now())),
     };
+    let batch = close_order::Batch::default();
     let close = |&(message_id, body): &(_, Option<&_>)| {
         let order = match body {
             Some(body) => order_in_body(body),
             None => Err(Invalid::no_order(BODY, Problem::NOT_AN_OBJECT)),
         };
-        let invocation = Invocation { message_id: Some(shown(message_id)), ..invocation };
+        let invocation = Invocation { message_id: Some(shown(message_id)), batch: Some(&batch), ..invocation };
         function.close_order.close(order, true, orders_end, invocation)
     };
     let answers: Vec<Answer> = concurrent::all(records.iter().map(close), AT_ONCE).await;
@@ -152,7 +153,7 @@ async fn publish<'a>(
     deadline: Instant,
     invocation: Invocation<'_>,
 ) -> Vec<bool> {
-    let settled = |answer: &'a Answer| answer.result.as_ref().ok().filter(|_| answer.outcome.is_settled());
+    let settled = |answer: &'a Answer| answer.result.as_ref().ok().filter(|_| answer.outcome.is_terminal());
     let mut is_done: Vec<bool> = answers.clone().map(|(_, answer)| settled(answer).is_some()).collect();
     let Some(outcome_events) = &function.outcome_events else { return is_done };
     let settled: Vec<_> =
@@ -167,7 +168,7 @@ async fn publish<'a>(
             error!(
                 cause = %cause,
                 message_id,
-                out_trade_no = replied.out_trade_no,
+                out_trade_no = replied.ids.out_trade_no,
                 requestId = invocation.request_id,
                 "outcome event not published"
             );

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use close_order::{
     order::Order,
-    wechat_pay::{Merchant, Reply, ReplyCode, Request, VerifyError},
+    wechat_pay::{Account, Reply, ReplyCode, Request, VerifyError, WireResponse},
 };
 use proptest::{collection, prelude::*, sample::select};
 use sandbox::mock::signed_xml::sign;
@@ -88,9 +88,9 @@ fn document<'a>(fields: impl IntoIterator<Item = (&'a String, &'a String)>, writ
 
 fn verify(document: &[u8], sign_type: &str) -> Result<Reply, VerifyError> {
     let secret = json!({"appid": "wx8888888888888888", "mch_id": "1900000109", "api_key": KEY, "sign_type": sign_type});
-    let merchant = Merchant::from_secret(secret.to_string().as_bytes()).unwrap();
+    let account = Account::from_secret(secret.to_string().as_bytes()).unwrap();
     let order = Order::from_json(r#"{"sub_mch_id": "1900000110", "out_trade_no": "1"}"#, "event").unwrap();
-    Reply::verify(document, &Request::close(&order, &merchant))
+    Request::close(&order, &account).verify(&WireResponse::ok(document))
 }
 
 fn is_closed(document: &str, sign_type: &str) -> bool {
