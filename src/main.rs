@@ -70,8 +70,8 @@ async fn serve() -> Result<(), Error> {
     let config = Config::from_env()?;
     log::start(config.log);
     let http = http_client::new(config.roots)?;
-    let secrets = aws::settings(aws::Service::SecretsManager, http.pooled.clone(), |variable| env::var(variable).ok());
-    let outcome_events = config.outcome_event_bus.map(|bus| OutcomeEvents::new(bus, http.pooled.clone()));
+    let secrets = aws::settings(aws::Service::SecretsManager, http.clone(), |variable| env::var(variable).ok());
+    let outcome_events = config.outcome_event_bus.map(|bus| OutcomeEvents::new(bus, http.clone()));
     let endpoints: Vec<_> =
         [&config.preferred_endpoint].into_iter().chain(&config.other_endpoints).map(ToString::to_string).collect();
     let close_order = CloseOrder::new(
