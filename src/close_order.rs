@@ -28,7 +28,7 @@ use crate::{
     answer::Answer,
     fault::Fault,
     merchant::MerchantCache,
-    order::{Age, Invalid, Order, Problem, TimeStart},
+    order::{Invalid, Order},
     wechat_pay::{Account, Endpoints, Exchanger, WechatPay},
 };
 use operation::Operation;
@@ -137,17 +137,8 @@ impl<E: Exchanger> CloseOrder<E> {
         deadline: Instant,
         log: &'a mut OrderLog<'l>,
     ) -> Result<Operation<'a, 'l, E>, Fault> {
-        match order.time_start.map(|time_start| time_start.age(SystemTime::now())) {
-            None | Some(Age::OldEnough) => {}
-            Some(Age::TooYoung(wait)) => {
-                let retry_after_seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                return Err(Fault::TooYoung { retry_after_seconds });
-            }
-            Some(Age::FarFuture) => {
-                let zh = "不能晚于当前北京时间24小时以上";
-                let en = "must not be more than 24 hours in the future, Beijing time";
-                return Err(order.invalid(TimeStart::NAME, Problem { zh, en }).into());
-            }
+        if let Some(wait) = order.wait(SystemTime::now())? {
+            return Err(Fault::TooEarly(wait));
         }
         // A batch can be longer than its time: what has not begun by then does not begin.
         if deadline <= Instant::now() {

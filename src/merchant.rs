@@ -277,7 +277,7 @@ mod tests {
                 _ => None,
             };
             let connector = SharedHttpConnector::new(self.clone());
-            let settings = aws::settings(aws::Service::SecretsManager, reqwest_client(), variable).into_builder();
+            let settings = aws::settings(aws::Service::SecretsManager, http_clients(), variable).into_builder();
             // One request for each read, so that reads can be counted.
             let settings = settings.retry_config(RetryConfig::disabled());
             let settings = settings.http_client(http_client_fn(move |_, _| connector.clone())).build();
@@ -321,8 +321,8 @@ mod tests {
         }
     }
 
-    fn reqwest_client() -> reqwest::Client {
-        crate::http_client::new(rustls::RootCertStore::empty()).unwrap().pooled
+    fn http_clients() -> crate::http_client::HttpClients {
+        crate::http_client::new(rustls::RootCertStore::empty()).unwrap()
     }
 
     fn secret(api_key: &str) -> Answer {

@@ -353,7 +353,7 @@ impl From<ExchangeError> for Fault {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Send(error) => Self::GatewayUnreachable(error),
-            ExchangeError::Reply(error) => Self::ReplyInvalid(error),
+            ExchangeError::Reply(error) => Self::ReplyInvalid(error.into()),
         }
     }
 }
@@ -372,7 +372,8 @@ mod tests {
         let unresolved = || Err(Fault::GatewayUnreachable(SendError::Unresolved));
         let sent = || Err(Fault::GatewayUnreachable(SendError::TimedOut));
         let lost = || Err(Fault::GatewayUnreachable(SendError::ConnectionLost));
-        let invalid = |status| Err(Fault::ReplyInvalid(ReplyError { status, error: Some(VerifyError::Signature) }));
+        let invalid =
+            |status| Err(Fault::ReplyInvalid(ReplyError { status, error: Some(VerifyError::Signature) }.into()));
         let fault = |result: Result<Reply, Fault>| result.unwrap_err();
         for (best_so_far, result, expected) in [
             (None, unsent(), unsent()),

@@ -101,6 +101,8 @@ fn is_closed(document: &str, sign_type: &str) -> bool {
 pub fn any_json() -> impl Strategy<Value = Value> {
     let name = prop_oneof![
         select(vec![
+            "mch_id",
+            "mchId",
             "sub_mch_id",
             "subMchId",
             "out_trade_no",
@@ -108,6 +110,8 @@ pub fn any_json() -> impl Strategy<Value = Value> {
             "nonce_str",
             "sub_appid",
             "time_start",
+            "close_at",
+            "closeAt",
             "confirm",
         ])
         .prop_map(str::to_owned),
@@ -233,13 +237,16 @@ proptest! {
     fn every_json_is_an_order_or_is_told_which_field_is_wrong(event in any_json()) {
         match Order::from_json(&event.to_string(), "event") {
             Ok(order) => {
-                let text = |names: [&str; 2]| names.iter().find_map(|name| event[name].as_str().map(str::to_owned));
+                let text = |names: [&str; 2]| {
+                    let texts = names.iter().filter_map(|name| event[name].as_str().filter(|text| !text.is_empty()));
+                    texts.map(str::to_owned).next()
+                };
                 let sub_mch_id = order.sub_mch_id.map(|sub_mch_id| sub_mch_id.as_str().to_owned());
                 prop_assert_eq!(text(["sub_mch_id", "subMchId"]), sub_mch_id);
                 prop_assert_eq!(text(["out_trade_no", "outTradeNo"]), Some(order.out_trade_no.as_str().to_owned()));
             }
             Err(invalid) => prop_assert!(
-                ["event", "sub_mch_id", "out_trade_no", "nonce_str", "sub_appid", "time_start", "confirm"]
+                ["event", "mch_id", "sub_mch_id", "out_trade_no", "nonce_str", "sub_appid", "time_start", "close_at", "confirm"]
                     .contains(&invalid.field)
             ),
         }
