@@ -49,7 +49,7 @@ fn new_name() -> impl Strategy<Value = String> {
 
 /// Text without the control characters that XML can't hold, and without the text of a field.
 fn text() -> impl Strategy<Value = String> {
-    "[^\\p{Cc}\\u{fffe}\\u{ffff}]{0,20}".prop_map(|text: String| text.replace('text.replace('&', "&&")', "& "))
+    "[^\\p{Cc}\\u{fffe}\\u{ffff}]{0,20}".prop_map(|text: String| text.replace('&', "& "))
 }
 
 /// A reply that closes the order, with fields that nobody knows yet.
