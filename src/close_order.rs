@@ -18,12 +18,12 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::{
     answer::Answer,
     fault::Fault,
-    merchant::MerchantCache,
+    merchants::{MerchantError, Merchants},
     order::{Age, Invalid, Order, Problem, TimeStart},
     wechat_pay::{Endpoints, Merchant, WechatPay},
 };
@@ -33,7 +33,7 @@ use order_log::OrderLog;
 /// Closes orders; one serves every invocation of a warm process.
 #[derive(Debug)]
 pub struct CloseOrder {
-    merchants: MerchantCache,
+    merchants: Merchants,
     wechat_pay: WechatPay,
     endpoints: Endpoints,
     /// The longest that one attempt may take, connect to last byte.
@@ -56,15 +56,14 @@ pub struct Invocation<'a> {
 impl CloseOrder {
     /// Puts the parts together; nothing is read or sent yet.
     #[must_use]
-    pub fn new(merchants: MerchantCache, wechat_pay: WechatPay, endpoints: Endpoints, timeout: Duration) -> Self {
+    pub fn new(merchants: Merchants, wechat_pay: WechatPay, endpoints: Endpoints, timeout: Duration) -> Self {
         Self { merchants, wechat_pay, endpoints, timeout }
     }
 
     /// Reads the secret ahead of the first order, as far as that succeeds in time, and returns it. A failure is not
     /// final: the first order reads it again and says so.
     pub async fn prefetch(&self, within: Duration) -> Option<Arc<Merchant>> {
-        let read = tokio::time::timeout(within, self.merchants.current()).await;
-        read.ok().and_then(Result::ok)
+        self.merchants.prefetch(Instant::now() + within).await
     }
 
     /// Closes an order, and leaves one line in the log that says what became of it, or why it is not one. It answers by the
@@ -125,9 +124,11 @@ impl CloseOrder {
         if deadline <= Instant::now() {
             return Err(Fault::DeadlineExceeded { was_sent: false });
         }
-        let merchant = timeout_at(deadline, self.merchants.current())
-            .await
-            .map_err(|_| Fault::CredentialsUnavailable { cause: "Secrets Manager did not answer in time".into() })??;
+        let merchant = self.merchants.of(None, deadline).await.map_err(|error| match error {
+            MerchantError::Unnamed => Fault::from(order.invalid("mch_id", Problem::MISSING)),
+            MerchantError::Unavailable { cause } => Fault::CredentialsUnavailable { cause },
+            MerchantError::NoSuchMerchant { cause } => Fault::NoSuchMerchant { cause },
+        })?;
         log.merchant(&merchant);
         merchant_rules::check(order, &merchant)?;
         Ok(Operation::new(self, order, merchant, deadline, log))

@@ -34,6 +34,13 @@ pub enum Fault {
         /// What Secrets Manager or the secret lacked.
         cause: Cow<'static, str>,
     },
+    /// The secret of the merchant that the order names does not exist; nothing was sent. To a caller it is
+    /// `CredentialsUnavailable`; to an operator it may be one mistyped number.
+    #[error("{cause}")]
+    NoSuchMerchant {
+        /// What Secrets Manager answered.
+        cause: Cow<'static, str>,
+    },
     /// No endpoint took the request or answered in time. Calling again helps when the network does.
     #[error("{0}")]
     GatewayUnreachable(#[source] SendError),
@@ -73,7 +80,7 @@ impl Fault {
         match self {
             Self::InvalidInput(_) => "invalid_input",
             Self::TooYoung { .. } => "too_young",
-            Self::CredentialsUnavailable { .. } => "CredentialsUnavailable",
+            Self::CredentialsUnavailable { .. } | Self::NoSuchMerchant { .. } => "CredentialsUnavailable",
             Self::GatewayUnreachable(_) => "GatewayUnreachable",
             Self::ReplyInvalid(_) => "ReplyInvalid",
             Self::DeadlineExceeded { .. } => "DeadlineExceeded",
@@ -96,6 +103,7 @@ impl Fault {
             Self::InvalidInput(_)
             | Self::TooYoung { .. }
             | Self::CredentialsUnavailable { .. }
+            | Self::NoSuchMerchant { .. }
             | Self::UnsupportedEvent(_)
             | Self::InvalidBatch => false,
             Self::GatewayUnreachable(cause) => cause.was_sent(),
@@ -113,7 +121,7 @@ impl Fault {
             Self::TooYoung { .. } => 409,
             Self::InternalError => 500,
             Self::ReplyInvalid(_) => 502,
-            Self::CredentialsUnavailable { .. } => 503,
+            Self::CredentialsUnavailable { .. } | Self::NoSuchMerchant { .. } => 503,
             Self::GatewayUnreachable(_) | Self::DeadlineExceeded { .. } => 504,
         }
     }
@@ -125,7 +133,7 @@ impl Fault {
             Self::InvalidInput(_) | Self::TooYoung { .. } | Self::UnsupportedEvent(_) | Self::InvalidBatch => {
                 INVALID_PARAMETERS
             }
-            Self::CredentialsUnavailable { .. } => RESOURCE_UNAVAILABLE,
+            Self::CredentialsUnavailable { .. } | Self::NoSuchMerchant { .. } => RESOURCE_UNAVAILABLE,
             Self::GatewayUnreachable(_) | Self::DeadlineExceeded { .. } => TIMEOUT,
             Self::ReplyInvalid(_) | Self::InternalError => SYSTEM_ERROR,
         }
@@ -138,7 +146,7 @@ impl Fault {
             Self::InvalidInput(invalid) => return format!("参数格式校验错误: {}", invalid.in_chinese()),
             // The documentation's own sentence.
             Self::TooYoung { .. } => return "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟".to_owned(),
-            Self::CredentialsUnavailable { .. } => {
+            Self::CredentialsUnavailable { .. } | Self::NoSuchMerchant { .. } => {
                 return "读取APIv2密钥失败,请求未发送,请检查密钥(Secret)后重试".to_owned();
             }
             Self::UnsupportedEvent(_) => return "不支持的事件来源,请求未发送".to_owned(),
@@ -175,7 +183,9 @@ impl Fault {
                 "time_start: an order can be closed five minutes after its creation at the earliest; \
                  nothing was sent, call again in {retry_after_seconds} s"
             ),
-            Self::CredentialsUnavailable { cause } => format!("the signing key is unavailable ({cause}); {to_do}"),
+            Self::CredentialsUnavailable { cause } | Self::NoSuchMerchant { cause } => {
+                format!("the signing key is unavailable ({cause}); {to_do}")
+            }
             Self::GatewayUnreachable(cause) => format!("no WeChat Pay endpoint answered ({cause}); {to_do}"),
             Self::ReplyInvalid(cause) => format!("WeChat Pay's reply could not be verified ({cause}); {to_do}"),
             Self::DeadlineExceeded { .. } => format!("the invocation's time ran out; {to_do}"),
