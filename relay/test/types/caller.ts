@@ -9,7 +9,7 @@ export async function main (event: { orderId: string }): Promise<{ outcome: Outc
   const { data } = await cloud.database().collection('orders').where({ _id: event.orderId, openid }).get() as any
   const result = await cloud.cloudPay.closeOrder({ out_trade_no: data[0].outTradeNo, confirm: true })
   switch (result.outcome) {
-    case 'closed': return { outcome: result.outcome }
+    case 'closed': return { outcome: result.confirmed ? result.outcome : 'unknown' }
     case 'paid': return { outcome: result.outcome, fee: result.total_fee ?? result.totalFee }
     case 'not_found':
     case 'open':
@@ -37,6 +37,8 @@ closeOrder({ sub_mch_id: '1900000109' })
 closeOrder({ out_trade_no: 1217752501201407 })
 // @ts-expect-error: JSON true or false, not a string
 closeOrder({ out_trade_no: 'A1', confirm: 'true' })
+// @ts-expect-error: true or false
+closeOrder({ out_trade_no: 'A1' }).then(({ confirmed }) => confirmed === 'true')
 // @ts-expect-error: no field of an order
 closeOrder({ out_trade_no: 'A1', transaction_id: '1' })
 // @ts-expect-error: errCode 0 does not say that the order is closed, and no other value resolves
