@@ -11,6 +11,9 @@ export interface OrderFields {
   /** 商户订单号: 1 to 32 of `0-9 A-Z a-z _ - | * @`. */
   out_trade_no?: string
   outTradeNo?: string
+  /** 商户号 that the function signs for: required where one deployment has several merchants, else it may be there. */
+  mch_id?: string
+  mchId?: string
   /** 子商户号, required of a service provider (服务商); an ordinary merchant leaves it out or passes its own `mch_id`. */
   sub_mch_id?: string
   subMchId?: string

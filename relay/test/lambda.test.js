@@ -30,6 +30,9 @@ test('the call is signed, and carries the order alone', async () => {
   assert.deepStrictEqual(calls[0].event, ORDER)
   await cloud.closeOrder({ ...ORDER, confirm: true })
   assert.deepStrictEqual(calls[1].event, { ...ORDER, confirm: true })
+  const later = { ...ORDER, mch_id: '1230000109' }
+  await cloud.closeOrder({ ...ORDER, mchId: later.mch_id })
+  assert.deepStrictEqual(calls[2].event, later)
   assert.match(decodeURIComponent(calls[0].path), /^\/2015-03-31\/functions\/arn:aws-cn:lambda:cn-north-1:.*\/invocations$/)
   assert.match(calls[0].headers.authorization, /Credential=AKIAEXAMPLE\/\d+\/cn-north-1\/lambda\//, "the ARN's region")
 })

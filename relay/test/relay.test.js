@@ -55,6 +55,17 @@ test('what confirm could not have proved is unknown', async () => {
   assert.deepStrictEqual([reply.outcome, reply.confirmed, reply.err_code], ['unknown', false, 'NOTCONFIRMED'])
 })
 
+test('a mch_id is the merchant of the secret, or it rejects', async () => {
+  const cloud = realFunction()
+  const { mch_id: mchId } = await cloud.closeOrder({ subMchId: SUB_MCH_ID, outTradeNo: order() })
+  const { outcome } = await cloud.closeOrder({ mchId, subMchId: SUB_MCH_ID, outTradeNo: order() })
+  assert.strictEqual(outcome, 'closed')
+  await assert.rejects(
+    cloud.closeOrder({ mchId: '1900000999', subMchId: SUB_MCH_ID, outTradeNo: order() }),
+    { errCode: -501007, outcome: 'not_sent', errMsg: /mch_id/ }
+  )
+})
+
 test('an ordinary merchant needs no sub_mch_id, and may pass its own number as CloudPay had it', async () => {
   const plain = order()
   const reply = await merchantFunction().cloudPay.closeOrder({ out_trade_no: plain })

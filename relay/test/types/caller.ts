@@ -27,6 +27,7 @@ export const closed = async (mchId: string, orderNo: string): Promise<boolean> =
   const res = await cloud.cloudPay.closeOrder({ subMchId: mchId, outTradeNo: orderNo, nonceStr: 'abc' })
   return res.returnCode === 'SUCCESS' && res.resultCode === 'SUCCESS'
 }
+export const later: Order = { mchId: '1230000109', out_trade_no: 'A1' }
 export const couponOf = async (order: Order) => (await closeOrder(order)).couponId_0
 export const again = (error: CloseOrderError): boolean => error.outcome === 'unknown' && error.errCode !== -501007
 export const other = cloud.cloudPay({ appid: 'wx8888888888888888' }).queryOrder({ outTradeNo: 'A1' })
