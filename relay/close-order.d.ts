@@ -29,6 +29,12 @@ export interface OrderFields {
    */
   time_start?: string
   timeStart?: string
+  /**
+   * When to close it, at the earliest: RFC 3339 with an offset, such as `2026-11-28T12:30:00+08:00`. Before that the call
+   * rejects: an order that has to wait is sent to the queue.
+   */
+  close_at?: string
+  closeAt?: string
   /** Have the outcome proved by a query. Pass `true` before you release stock. */
   confirm?: boolean
 }

@@ -17,7 +17,7 @@
 const { InvokeCommand, LambdaClient } = require('@aws-sdk/client-lambda')
 
 /** What the function reads of an order. Nothing else leaves the cloud function: no `userInfo`, no openid. */
-const FIELDS = ['mch_id', 'sub_mch_id', 'out_trade_no', 'nonce_str', 'sub_appid', 'time_start', 'confirm']
+const FIELDS = ['mch_id', 'sub_mch_id', 'out_trade_no', 'nonce_str', 'sub_appid', 'time_start', 'close_at', 'confirm']
 
 /** As long as wx-server-sdk waits for a response. */
 const TIMEOUT_MS = 15000
@@ -37,6 +37,7 @@ const FAULTS = {
   ReplyInvalid: WECHAT_SYSTEM_ERROR,
   DeadlineExceeded: TIMEOUT,
   InternalError: WECHAT_SYSTEM_ERROR,
+  NotDue: INVALID_PARAMETERS,
   UnsupportedEvent: INVALID_PARAMETERS
 }
 

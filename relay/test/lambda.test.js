@@ -30,8 +30,8 @@ test('the call is signed, and carries the order alone', async () => {
   assert.deepStrictEqual(calls[0].event, ORDER)
   await cloud.closeOrder({ ...ORDER, confirm: true })
   assert.deepStrictEqual(calls[1].event, { ...ORDER, confirm: true })
-  const later = { ...ORDER, mch_id: '1230000109' }
-  await cloud.closeOrder({ ...ORDER, mchId: later.mch_id })
+  const later = { ...ORDER, mch_id: '1230000109', close_at: '2026-11-28T12:30:00+08:00' }
+  await cloud.closeOrder({ ...ORDER, mchId: later.mch_id, closeAt: later.close_at })
   assert.deepStrictEqual(calls[2].event, later)
   assert.match(decodeURIComponent(calls[0].path), /^\/2015-03-31\/functions\/arn:aws-cn:lambda:cn-north-1:.*\/invocations$/)
   assert.match(calls[0].headers.authorization, /Credential=AKIAEXAMPLE\/\d+\/cn-north-1\/lambda\//, "the ARN's region")
@@ -53,7 +53,8 @@ test('each fault of the function has its number, and says what became of the ord
     ['ReplyInvalid', -601001],
     ['DeadlineExceeded', -501002],
     ['InternalError', -601001],
-    ['UnsupportedEvent', -501007]
+    ['UnsupportedEvent', -501007],
+    ['NotDue', -501007]
   ]) {
     for (const [errorMessage, outcome] of [
       ['[unknown] why, though nothing was sent at first; call again', 'unknown'],

@@ -66,6 +66,16 @@ test('a mch_id is the merchant of the secret, or it rejects', async () => {
   )
 })
 
+test('an order whose close_at has come is closed, and before it the call rejects', async () => {
+  const cloud = realFunction()
+  const at = milliseconds => ({ subMchId: SUB_MCH_ID, outTradeNo: order(), closeAt: new Date(Date.now() + milliseconds).toISOString() })
+  assert.strictEqual((await cloud.closeOrder(at(0))).outcome, 'closed')
+  await assert.rejects(
+    cloud.closeOrder(at(600e3)),
+    { errCode: -501007, outcome: 'not_sent', confirmed: false, errMsg: /NotDue: \[not_sent\] / }
+  )
+})
+
 test('an ordinary merchant needs no sub_mch_id, and may pass its own number as CloudPay had it', async () => {
   const plain = order()
   const reply = await merchantFunction().cloudPay.closeOrder({ out_trade_no: plain })
