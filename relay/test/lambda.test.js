@@ -61,7 +61,7 @@ test('each fault of the function has its number, and says what became of the ord
       ['[not_sent] why, call again', 'not_sent'],
       ['[open] why, call again', 'open'],
       ['[closed] why, call again', 'unknown'],
-      ['why [not_sent], call again', 'unknown'],
+      ['why [not_sent] call again', 'unknown'],
       ['why; nothing was sent, call again', 'unknown']
     ]) {
       const error = await rejection(() => functionError({ errorType, errorMessage }))
