@@ -2,8 +2,10 @@
 
 use std::{
     collections::HashMap,
+    mem,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    ptr,
+    sync::{Arc, Mutex, Weak},
     time::{Duration, Instant},
 };
 
@@ -23,9 +25,9 @@ use super::{
     state::{GatewayState, UnderWay},
 };
 use crate::mock::{
-    listener::{Break, BreakableListener, Connections, Server, ThisConnection},
+    listener::{Break, BreakableListener, Breaker, Connections, Server, ThisConnection},
     lock,
-    signed_xml::read_xml,
+    signed_xml::{Fields, read_xml},
     tls,
 };
 
@@ -47,6 +49,8 @@ struct Shared {
     index: usize,
     state: Arc<Mutex<GatewayState>>,
     faults: Arc<Mutex<HashMap<Call, Fault>>>,
+    /// The connections that are a reply behind, each with that reply.
+    behind: Arc<Mutex<Vec<(Weak<Breaker>, String)>>>,
 }
 
 impl Endpoint {
@@ -56,7 +60,7 @@ impl Endpoint {
         state: Arc<Mutex<GatewayState>>,
         tls: Option<Arc<ServerConfig>>,
     ) -> anyhow::Result<Self> {
-        let shared = Shared { index, state, faults: Arc::default() };
+        let shared = Shared { index, state, faults: Arc::default(), behind: Arc::default() };
         let connections = Connections::default();
         let listener = BreakableListener::bind(address, connections.clone(), tls.clone()).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
@@ -190,7 +194,8 @@ async fn handle(
     let under_way = if call == Call::CloseOrder { shared.wait_for_close(&out_trade_no).await } else { None };
     let fault = fault.or(under_way);
     let method = parts.method.as_str();
-    let mut document = lock(&shared.state).reply(call, method, fields.as_ref(), fault.as_ref());
+    let document = lock(&shared.state).reply(call, method, fields.as_ref(), fault.as_ref());
+    let mut document = shared.in_step(&breaker, fields.as_ref(), fault.as_ref(), document);
     exchange.reply(&document);
     match fault {
         Some(Fault::HangAfter) => std::future::pending().await,
@@ -223,6 +228,28 @@ impl Shared {
         }
         let fault = lock(&self.faults).get(&call).cloned();
         fault.or_else(|| state.next_fault(call, out_trade_no))
+    }
+
+    /// The reply that goes out for this one: on a connection that is a reply behind, that one.
+    fn in_step(
+        &self,
+        connection: &Arc<Breaker>,
+        request: Option<&Fields>,
+        fault: Option<&Fault>,
+        document: String,
+    ) -> String {
+        let mut behind = lock(&self.behind);
+        behind.retain(|(connection, _)| connection.strong_count() > 0);
+        if let Some((_, due)) = behind.iter_mut().find(|(other, _)| ptr::eq(other.as_ptr(), Arc::as_ptr(connection))) {
+            return mem::replace(due, document);
+        }
+        let due = match fault {
+            Some(Fault::Surplus) => lock(&self.state).surplus(request),
+            Some(Fault::ReplyTwice) => document.clone(),
+            _ => return document,
+        };
+        behind.push((Arc::downgrade(connection), document));
+        due
     }
 
     /// Takes the time that a close of this order takes; the fault of a close that comes while another one takes it.

@@ -68,6 +68,12 @@ pub enum Fault {
     UnifiedOrder,
     /// The order is not touched, and these fields come back, with a genuine signature.
     SignedFields(Vec<(&'static str, String)>),
+    /// The order is dealt with, and a reply too many is on the connection: a close of another order that succeeded, which
+    /// nobody has seen. This request gets it, and each later one on the connection the reply to the request before it.
+    Surplus,
+    /// The order is dealt with, and its reply is on the connection twice: the next request on it gets it, too, and each
+    /// later one the reply to the request before it.
+    ReplyTwice,
     /// Unsigned `return_code` FAIL with this `return_msg`; the order is not touched.
     UnsignedFail(&'static str),
     /// Signed `result_code` FAIL with this `err_code`; the order is not touched.

@@ -87,6 +87,10 @@ pub struct Order {
     pub closes_not_sticking: Times,
     /// Queries that still say NOTPAY of an order that is paid.
     pub queries_lagging: Times,
+    /// Queries that find it, before any misses it.
+    pub queries_finding: Times,
+    /// Queries that say `ORDERNOTEXIST` of it although it exists.
+    pub queries_missing: Times,
     /// Closes that are answered `FREQUENCY_LIMITED`, as of several at once all but one are.
     pub closes_limited: Times,
     /// The state that the order has once a close of it was limited: what the other close, or the payer, made of it.
@@ -105,6 +109,8 @@ impl From<TradeState> for Order {
             state,
             closes_not_sticking: Times::NEVER,
             queries_lagging: Times::NEVER,
+            queries_finding: Times::NEVER,
+            queries_missing: Times::NEVER,
             closes_limited: Times::NEVER,
             state_after_limit: None,
             close_time: Duration::ZERO,
@@ -140,9 +146,13 @@ impl Order {
         "FREQUENCY_LIMITED"
     }
 
-    /// What a query says of it.
-    pub(super) fn query(&mut self) -> TradeState {
-        if self.state.is_paid() && self.queries_lagging.use_one() { TradeState::NotPay } else { self.state }
+    /// What a query says of it, if it finds it.
+    pub(super) fn query(&mut self) -> Option<TradeState> {
+        if !self.queries_finding.use_one() && self.queries_missing.use_one() {
+            return None;
+        }
+        let lags = self.state.is_paid() && self.queries_lagging.use_one();
+        Some(if lags { TradeState::NotPay } else { self.state })
     }
 }
 

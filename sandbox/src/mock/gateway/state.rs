@@ -146,6 +146,13 @@ impl GatewayState {
         draft.document(&[])
     }
 
+    /// The reply to a close of another order of this request's merchant, which succeeded.
+    pub(super) fn surplus(&self, request: Option<&Fields>) -> String {
+        let request = request.cloned().unwrap_or_default();
+        let replies = Replies { identity: &self.identity, call: Call::CloseOrder, request: &request };
+        replies.closed().document(&[])
+    }
+
     fn deal(&mut self, replies: &Replies<'_>, out_trade_no: &str) -> Draft {
         match replies.call {
             // An order that nobody made is "closed", too: the real gateway answers SUCCESS, and only a query tells.
@@ -158,13 +165,11 @@ impl GatewayState {
     }
 
     fn query(&mut self, replies: &Replies<'_>, out_trade_no: &str) -> Draft {
-        match self.orders.get_mut(out_trade_no) {
-            None => replies.failed("ORDERNOTEXIST"),
-            Some(order) => {
-                let state = order.query();
-                replies.queried(out_trade_no, order, state)
-            }
-        }
+        let found = self.orders.get_mut(out_trade_no).and_then(|order| Some((order.query()?, &*order)));
+        found.map_or_else(
+            || replies.failed("ORDERNOTEXIST"),
+            |(state, order)| replies.queried(out_trade_no, order, state),
+        )
     }
 
     /// What either call replies about an order that is closed.
