@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbox::mock::gateway::{Call, Fault, Order, Times, TradeState, Unknown};
+use sandbox::mock::gateway::{Call, Fault, Order, Times, TradeState, Unknown, V3Fault};
 
 /// The prefixes, for `--help`.
 pub const HELP: &str = "\
@@ -49,7 +49,17 @@ WeChat Pay fails or rejects: both calls; as CLOSE… or QUERY… (QUERYHTML), th
   TOOLARGE       a reply of a megabyte
   HANG           no reply ever comes
   LATE           a reply comes after 30 seconds
-  RESET, DOWN    connections break";
+  RESET, DOWN    connections break
+  ORDERCLOSED    signed ORDERCLOSED (only as QUERYORDERCLOSED or CLOSEORDERCLOSED)
+
+API v3 alone fails; with API v2 all goes well
+  UNSIGNED       a reply without the headers of a signature
+  UNAUTHORIZED   unsigned 401 SIGN_ERROR
+  UNSIGNEDPAID   unsigned 400 ORDERPAID
+  ACCEPTED       signed 202 USER_PAYING
+  SIGNTEST       a signature by which WeChat Pay probes whether it is verified
+  BEFORESWITCH   a reply that bears the certificate's serial though the public key was asked for
+  STALE          a reply that was signed ten minutes ago";
 
 /// How an order starts.
 pub fn start_of(out_trade_no: &str) -> Unknown {
@@ -119,6 +129,16 @@ fn failure(word: &str) -> Option<Fault> {
         "HANG" => Fault::Hang,
         "LATE" => Fault::Delay(Duration::from_secs(30)),
         "RESET" | "DOWN" => Fault::Reset,
+        "ORDERCLOSED" => Fault::Error("ORDERCLOSED"),
+        "UNSIGNED" => Fault::V3(V3Fault::Header("wechatpay-signature", None)),
+        "UNAUTHORIZED" => {
+            Fault::V3(V3Fault::Unsigned(401, r#"{"code":"SIGN_ERROR","message":"错误的签名，验签失败"}"#))
+        }
+        "UNSIGNEDPAID" => Fault::V3(V3Fault::Unsigned(400, r#"{"code":"ORDERPAID","message":"该订单已支付"}"#)),
+        "ACCEPTED" => Fault::V3(V3Fault::Signed(202, r#"{"code":"USER_PAYING","message":"用户支付中"}"#)),
+        "SIGNTEST" => Fault::V3(V3Fault::SignTest),
+        "BEFORESWITCH" => Fault::V3(V3Fault::Certificate),
+        "STALE" => Fault::V3(V3Fault::Clock(-600)),
         _ => return None,
     })
 }
@@ -146,6 +166,7 @@ mod tests {
         for word in words {
             assert_ne!(start(word), start("UNPAID"), "{word}");
             assert!(word.chars().all(|c| c.is_ascii_uppercase()), "{word}");
+            assert!(!word.starts_with("QUERY") && !word.starts_with("CLOSE"), "{word} would be taken for one call's");
         }
         assert_ne!(start("CLOSEHTML"), start("QUERYHTML"));
         assert_eq!(start("CLOSEUNKNOWN"), start("UNPAID"));

@@ -83,6 +83,8 @@ impl TradeState {
 pub struct Order {
     /// Its state.
     pub state: TradeState,
+    /// The merchant whose order it is; whichever asks, if none is named.
+    pub mch_id: Option<String>,
     /// Closes that are answered SUCCESS while the order stays unpaid and open.
     pub closes_not_sticking: Times,
     /// Queries that still say NOTPAY of an order that is paid.
@@ -107,6 +109,7 @@ impl From<TradeState> for Order {
     fn from(state: TradeState) -> Self {
         Self {
             state,
+            mch_id: None,
             closes_not_sticking: Times::NEVER,
             queries_lagging: Times::NEVER,
             queries_finding: Times::NEVER,
@@ -155,6 +158,13 @@ impl Order {
         Some(if lags { TradeState::NotPay } else { self.state })
     }
 }
+
+/// The payer's id in the replies to queries of paid orders: nothing of it may show anywhere.
+pub const OPENID: &str = "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o";
+
+/// When the paid orders were paid, as API v2 and API v3 write it.
+pub(super) const TIME_END: &str = "20261123081500";
+pub(super) const SUCCESS_TIME: &str = "2026-11-23T08:15:00+08:00";
 
 /// The payment of an order, as WeChat Pay numbers it (`transaction_id`): another one for each order.
 #[must_use]
