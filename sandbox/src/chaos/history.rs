@@ -273,14 +273,18 @@ mod tests {
     fn reply(call: Call, fault: Option<Fault>, document: Option<&str>) -> Reply {
         let received = Received {
             endpoint: 0,
+            api: None,
             call: Some(call),
             method: "POST".to_owned(),
             path: call.path().to_owned(),
+            query: String::new(),
             headers: BTreeMap::new(),
             body: String::new(),
             fields: Fields::new(),
             fault,
             reply: document.map(|document| format!("<xml><return_code>SUCCESS</return_code>{document}</xml>")),
+            status: None,
+            reply_headers: BTreeMap::new(),
             at: Instant::now(),
         };
         Exchange::read(&received).unwrap().reply
