@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod binary;
 pub mod chaos;
+mod markdown;
 pub mod mock;
 
 use std::{
