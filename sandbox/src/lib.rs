@@ -10,6 +10,7 @@ pub mod binary;
 pub mod chaos;
 mod markdown;
 pub mod mock;
+pub mod simulate;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(
             broken(|history| {
                 earlier(history);
-                history.invocations[0].requests = [1, 0]
+                history.invocations[0].requests = [1, 0];
             }),
             NONE
         );
