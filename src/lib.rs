@@ -39,5 +39,6 @@ pub mod merchant;
 pub mod order;
 pub mod outcome;
 pub mod outcome_events;
+pub mod queue;
 pub mod trigger;
 pub mod wechat_pay;

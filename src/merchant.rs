@@ -17,7 +17,7 @@ use tokio::{sync::Mutex, time::timeout};
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use crate::{aws, fault::Fault, wechat_pay::Merchant};
+use crate::{aws, fault::Fault, wechat_pay::Account};
 
 /// A wrong key must not hammer Secrets Manager: the time from one read after a signature failure to the next.
 const REREAD_INTERVAL: Duration = Duration::from_mins(1);
@@ -54,7 +54,7 @@ pub struct MerchantCache {
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    merchant: Option<Arc<Merchant>>,
+    merchant: Option<Arc<Account>>,
     /// When the merchant was read, or its refresh failed, and how long it serves from then on.
     fresh: Option<(SystemTime, Duration)>,
     /// Why the last read failed, if it did.
@@ -112,7 +112,7 @@ impl MerchantCache {
     ///
     /// # Errors
     /// [`Fault::CredentialsUnavailable`] when the secret can't be read, or is malformed, and none is cached.
-    pub async fn current(&self) -> Result<Arc<Merchant>, Fault> {
+    pub async fn current(&self) -> Result<Arc<Account>, Fault> {
         let before = self.state();
         if let Some(merchant) = before.merchant.filter(|_| self.is_fresh(before.fresh)) {
             return Ok(merchant);
@@ -129,7 +129,7 @@ impl MerchantCache {
 
     /// Another merchant than the one whose signature was rejected or did not match, if the secret has changed: read anew
     /// at most once a minute; concurrent orders share the read.
-    pub async fn reread_if_changed(&self, used: &Merchant) -> Option<Arc<Merchant>> {
+    pub async fn reread_if_changed(&self, used: &Account) -> Option<Arc<Account>> {
         let changed = |state: State| state.merchant.filter(|merchant| **merchant != *used);
         if let Some(merchant) = changed(self.state()) {
             return Some(merchant);
@@ -160,7 +160,7 @@ impl MerchantCache {
             self.fetch().await
         };
         let (now, reads) = ((self.now)(), before.reads + 1);
-        let read = read.map(|secret| Merchant::from_secret(&secret));
+        let read = read.map(|secret| Account::from_secret(&secret));
         self.set(match read {
             Ok(Ok(merchant)) => {
                 State { merchant: Some(Arc::new(merchant)), fresh: Some((now, self.ttl)), failure: None, reads }
@@ -277,7 +277,7 @@ mod tests {
                 _ => None,
             };
             let connector = SharedHttpConnector::new(self.clone());
-            let settings = aws::settings(aws::Service::SecretsManager, reqwest_client(), variable).into_builder();
+            let settings = aws::settings(aws::Service::SecretsManager, http_clients(), variable).into_builder();
             // One request for each read, so that reads can be counted.
             let settings = settings.retry_config(RetryConfig::disabled());
             let settings = settings.http_client(http_client_fn(move |_, _| connector.clone())).build();
@@ -321,17 +321,17 @@ mod tests {
         }
     }
 
-    fn reqwest_client() -> reqwest::Client {
-        crate::http_client::new(rustls::RootCertStore::empty()).unwrap().pooled
+    fn http_clients() -> crate::http_client::HttpClients {
+        crate::http_client::new(rustls::RootCertStore::empty()).unwrap()
     }
 
     fn secret(api_key: &str) -> Answer {
         Answer::Secret(json!({"appid": "wx8888888888888888", "mch_id": "1900000109", "api_key": api_key}).to_string())
     }
 
-    fn merchant(api_key: &str) -> Merchant {
+    fn merchant(api_key: &str) -> Account {
         let Answer::Secret(secret) = secret(api_key) else { unreachable!() };
-        Merchant::from_secret(secret.as_bytes()).unwrap()
+        Account::from_secret(secret.as_bytes()).unwrap()
     }
 
     fn cause(fault: Fault) -> String {
