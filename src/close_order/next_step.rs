@@ -65,7 +65,7 @@ pub(super) fn classify(call: Call, result: &Result<Reply, ExchangeError>) -> Att
         Err(ExchangeError::Reply(ReplyError { error, .. })) => {
             return match error {
                 None | Some(VerifyError::NotAReply(_)) => AttemptOutcome::NoReply,
-                Some(VerifyError::Signature) => AttemptOutcome::SignatureFailure,
+                Some(VerifyError::Signature | VerifyError::UnknownSerial(_)) => AttemptOutcome::SignatureFailure,
                 Some(VerifyError::Missing("trade_state" | "out_trade_no")) if call == Call::OrderQuery => {
                     AttemptOutcome::OutOfStep
                 }
