@@ -193,6 +193,16 @@ mod tests {
     }
 
     #[test]
+    fn a_serial_that_the_secret_does_not_have_is_as_a_signature_that_does_not_match() {
+        for error in [VerifyError::Signature, VerifyError::UnknownSerial("PUB_KEY_ID_1".to_owned())] {
+            for call in [Call::CloseOrder, Call::OrderQuery] {
+                let result = Err(ReplyError { status: 204, error: Some(error.clone()) }.into());
+                assert_eq!(classify(call, &result), SignatureFailure, "{error:?}");
+            }
+        }
+    }
+
+    #[test]
     fn an_attempt_has_its_share_of_the_time_that_is_left() {
         let ms = Duration::from_millis;
         for (left, timeout, is_last, expected) in [
