@@ -139,7 +139,7 @@ impl Answer {
         match &self.result {
             _ if self.is_rate_limited => Some("rate_limited"),
             Ok(replied) => replied.reason.as_deref(),
-            Err(fault) => Some(fault.name()),
+            Err(fault) => Some(fault.reason()),
         }
     }
 }

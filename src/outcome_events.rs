@@ -11,6 +11,7 @@ use crate::{
     answer::{Answer, Replied},
     aws::{self, Service},
     concurrent,
+    http_client::HttpClients,
 };
 
 /// The most entries of one `PutEvents` call
@@ -33,7 +34,7 @@ const FACTS: [&str; 6] = ["err_code", "trade_state", "transaction_id", "total_fe
 #[derive(Debug)]
 pub struct OutcomeEvents {
     bus: String,
-    http: reqwest::Client,
+    http: HttpClients,
     client: OnceLock<(SdkConfig, Client)>,
 }
 
@@ -63,7 +64,7 @@ impl OutcomeEvent {
 impl OutcomeEvents {
     /// Nothing is sent before the first batch. `bus` is the name or ARN of the event bus.
     #[must_use]
-    pub fn new(bus: String, http: reqwest::Client) -> Self {
+    pub fn new(bus: String, http: HttpClients) -> Self {
         Self { bus, http, client: OnceLock::new() }
     }
 

@@ -63,6 +63,7 @@ impl<'a> OrderLog<'a> {
     }
 
     pub(super) fn order(&mut self, order: &Order) {
+        self.mch_id = order.mch_id.as_ref().map(|mch_id| mch_id.as_str().to_owned());
         self.sub_mch_id = order.sub_mch_id.as_ref().map(|sub_mch_id| sub_mch_id.as_str().to_owned());
         self.out_trade_no = Some(order.out_trade_no.as_str().to_owned());
     }
@@ -128,8 +129,10 @@ impl<'a> OrderLog<'a> {
     /// knows, and for every fault.
     pub(super) fn write(mut self, answer: &Answer) {
         if let Err(Fault::InvalidInput(invalid)) = &answer.result {
-            self.sub_mch_id = invalid.sub_mch_id.as_ref().map(|it| it.as_str().to_owned());
-            self.out_trade_no = invalid.out_trade_no.as_ref().map(|it| it.as_str().to_owned());
+            let ids = &invalid.ids;
+            self.mch_id = self.mch_id.or_else(|| ids.mch_id.as_ref().map(|it| it.as_str().to_owned()));
+            self.sub_mch_id = ids.sub_mch_id.as_ref().map(|it| it.as_str().to_owned());
+            self.out_trade_no = ids.out_trade_no.as_ref().map(|it| it.as_str().to_owned());
         }
         let reason = answer.reason().map(|reason| self.text(reason, MAX_REASON));
         let is_explained = matches!(answer.outcome, Outcome::Rejected | Outcome::Unknown | Outcome::Open);
@@ -140,6 +143,8 @@ impl<'a> OrderLog<'a> {
         let return_msg = said("return_msg").filter(|text| text != "OK");
         let err_code_des = said("err_code_des");
         let cause = answer.result.as_ref().err().map(ToString::to_string);
+        // What carries no order counts in no share of orders.
+        let message = if answer.result.as_ref().err().is_some_and(Fault::is_no_order) { "no order" } else { "order" };
         let duration_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident) => {
@@ -165,13 +170,13 @@ impl<'a> OrderLog<'a> {
                     requestId = self.invocation.request_id,
                     xray_trace_id = self.invocation.xray_trace_id,
                     cold_start = self.invocation.is_cold_start.then_some(true),
-                    "order"
+                    "{message}"
                 )
             };
         }
         match (&answer.result, answer.outcome) {
             _ if answer.is_rate_limited => line!(warn),
-            (Err(fault), _) if !fault.is_rejection() => line!(error),
+            (Err(fault), _) if fault.is_error() => line!(error),
             (_, Outcome::Unknown) => line!(error),
             (_, Outcome::Closed | Outcome::Paid) => line!(info),
             (_, Outcome::NotFound | Outcome::Open | Outcome::Rejected | Outcome::NotSent) => line!(warn),
