@@ -49,7 +49,7 @@ pub(super) fn classify(result: &Result<Reply, ExchangeError>) -> AttemptOutcome 
     match result {
         Err(ExchangeError::Send(SendError::ConnectionLost)) => AttemptOutcome::ConnectionLost,
         Err(
-            ExchangeError::Send(SendError::TimedOut)
+            ExchangeError::Send(SendError::TimedOut | SendError::NotHttp)
             | ExchangeError::Reply(ReplyError {
                 error: None | Some(VerifyError::NotAReply(_) | VerifyError::Xml(_)),
                 ..
