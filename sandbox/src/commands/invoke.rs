@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => tokio::task::spawn_blocking(binary::build).await??,
     };
     let sandbox = Sandbox::start().await?;
-    sandbox.know(&args.merchant.merchants());
+    args.merchant.apply(&sandbox);
     sandbox.gateway.unknown_orders(scenario::start_of);
     let timeout = Duration::from_secs(args.timeout);
     let mut function = sandbox.function_with_events(program).timeout(timeout).start().await?;

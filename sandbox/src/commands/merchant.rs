@@ -1,7 +1,10 @@
-//! Which merchants the mocks know, as the command line says it.
+//! What WeChat Pay is told on the command line: which merchants there are, and how many requests each may make.
 
 use clap::{ValueEnum, builder::PossibleValuesParser};
-use sandbox::mock::identity::{Api, Flaw, Identity, MchType, Merchant};
+use sandbox::{
+    Sandbox,
+    mock::identity::{Api, Flaw, Identity, MchType, Merchant},
+};
 
 /// The kinds of merchant, as the secret spells them.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -21,7 +24,7 @@ enum Interface {
     V3,
 }
 
-/// What says which merchants there are.
+/// What is said of WeChat Pay.
 #[derive(clap::Args)]
 pub struct MerchantArgs {
     /// The kind of merchant.
@@ -38,6 +41,9 @@ pub struct MerchantArgs {
     /// mch_id. Behind the number can stand what is special about it: partner, merchant, v2, v3, wrong-key, no-secret.
     #[arg(long, value_name = "NUMBER[:WORD...]", value_parser = numbered)]
     mch_id: Vec<Numbered>,
+    /// How many requests each merchant may make a second; the rest meet the rate limit.
+    #[arg(long, value_name = "REQUESTS")]
+    rate_limit: Option<u32>,
 }
 
 /// A merchant by its number, and what is said of it.
@@ -71,8 +77,16 @@ fn numbered(text: &str) -> Result<Numbered, String> {
 }
 
 impl MerchantArgs {
+    /// Tells the mocks; the merchants that they know now.
+    pub fn apply(&self, sandbox: &Sandbox) -> Vec<Merchant> {
+        let merchants = self.merchants();
+        sandbox.know(&merchants);
+        sandbox.gateway.set_rate_limit(self.rate_limit);
+        merchants
+    }
+
     /// The sandbox's own merchant, or those that were given.
-    pub fn merchants(&self) -> Vec<Merchant> {
+    fn merchants(&self) -> Vec<Merchant> {
         if self.mch_id.is_empty() {
             return vec![self.merchant(Identity::default(), None, None, None)];
         }

@@ -68,7 +68,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let at = |port| SocketAddr::from((args.host, port));
     let taken = |port| move || format!("port {port} can't be listened on");
-    let (identity, merchants) = (Identity::default(), args.merchant.merchants());
+    let identity = Identity::default();
     let second = args.gateway_port.checked_add(1).context("the second endpoint needs the next port")?;
     let gateway = Gateway::start(identity.clone(), &[at(args.gateway_port), at(second)])
         .await
@@ -87,7 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
 
     let sandbox = Sandbox { gateway, secrets, events, identity };
-    sandbox.know(&merchants);
+    let merchants = args.merchant.apply(&sandbox);
     let (mut exchanges, mut published) = (sandbox.gateway.watch(), sandbox.events.watch());
     start_command(&sandbox, &runtime)?;
     guide(&runtime, queue.as_ref(), &merchants);
