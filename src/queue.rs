@@ -97,9 +97,9 @@ impl Queue {
     /// Has records wait in the queue of orders, by the `deadline`, and says for each, in their order, why it was not
     /// accepted: then it is redelivered after the queue's own visibility timeout.
     pub async fn wait(&self, entries: &[Wait<'_>], deadline: Instant) -> Vec<Accepted> {
-        let calls = entries.chunks(MAX_ENTRIES).map(|group| async move {
-            answered_by(deadline, self.change_visibility(group), group.len()).await
-        });
+        let calls = entries
+            .chunks(MAX_ENTRIES)
+            .map(|group| async move { answered_by(deadline, self.change_visibility(group), group.len()).await });
         stream::iter(calls).buffered(MAX_CALLS).concat().await
     }
 
