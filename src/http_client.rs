@@ -177,8 +177,13 @@ impl http_body::Body for WatchedBody {
         Poll::Ready(self.text.take().map(|text| Ok(Frame::data(text))))
     }
 
+    /// An empty body is never asked for its frames: this is all that is asked of it when the request is written.
     fn is_end_stream(&self) -> bool {
-        self.text.is_none()
+        let is_empty = self.text.as_ref().is_some_and(Bytes::is_empty);
+        if is_empty {
+            self.was_sent.store(true, Ordering::Relaxed);
+        }
+        is_empty || self.text.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -205,6 +210,7 @@ pub async fn read_at_most(limit: usize, mut response: Response) -> Result<Option
 pub(crate) mod tests {
     use std::net::SocketAddr;
 
+    use reqwest::Method;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -245,9 +251,10 @@ pub(crate) mod tests {
     }
 
     /// What becomes of a request, and whether its body says that something of it was sent.
-    async fn send(url: String, limit: Duration) -> (SendError, bool) {
-        let (body, was_sent) = watched_body("body".to_owned());
-        let error = client().post(url).timeout(limit).body(body).send().await.unwrap_err();
+    async fn send(url: String, body: &str, limit: Duration) -> (SendError, bool) {
+        let method = if body.is_empty() { Method::GET } else { Method::POST };
+        let (body, was_sent) = watched_body(body.to_owned());
+        let error = client().request(method, url).timeout(limit).body(body).send().await.unwrap_err();
         (SendError::new(&error, was_sent.get()), was_sent.get())
     }
 
@@ -267,7 +274,9 @@ pub(crate) mod tests {
             (format!("http://{closes}"), long, SendError::ConnectionLost),
             (format!("http://{hangs}"), Duration::from_millis(100), SendError::TimedOut),
         ] {
-            assert_eq!(send(url.clone(), limit).await, (expected, expected.was_sent()), "{url}");
+            for body in ["body", ""] {
+                assert_eq!(send(url.clone(), body, limit).await, (expected, expected.was_sent()), "{url} {body}");
+            }
         }
     }
 
