@@ -4,6 +4,8 @@
 //! credentials come in variables, and it costs a fifth of the binary and a good part of the start.
 
 mod http;
+#[cfg(test)]
+pub(crate) mod mock;
 
 use std::{borrow::Cow, error::Error, time::Duration};
 
@@ -13,7 +15,7 @@ use aws_smithy_runtime_api::client::{behavior_version::BehaviorVersion, result::
 use aws_smithy_types::{error::metadata::ProvideErrorMetadata, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_types::{SdkConfig, region::Region};
 
-use crate::http_client::SendError;
+use crate::http_client::{HttpClients, SendError};
 use http::AwsHttpClient;
 
 /// The services that are called here.
@@ -23,14 +25,16 @@ pub enum Service {
     SecretsManager,
     /// Takes outcome events.
     EventBridge,
+    /// Has records wait, and takes invalid orders.
+    Sqs,
 }
 
 impl Service {
-    /// How long its calls may take. Secrets Manager's have a second attempt after one that hangs; `PutEvents` has all the time
-    /// that its caller keeps for it, since an attempt that is given up may have been accepted.
+    /// How long its calls may take. Secrets Manager's and SQS's have a second attempt after one that hangs; `PutEvents` has
+    /// all the time that its caller keeps for it, since an attempt that is given up may have been accepted.
     fn timeouts(self) -> TimeoutConfig {
         match self {
-            Self::SecretsManager => TimeoutConfig::builder()
+            Self::SecretsManager | Self::Sqs => TimeoutConfig::builder()
                 .operation_attempt_timeout(Duration::from_millis(1500))
                 .operation_timeout(Duration::from_millis(3500))
                 .build(),
@@ -45,6 +49,7 @@ impl Service {
         match self {
             Self::SecretsManager => ["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"],
             Self::EventBridge => ["AWS_ENDPOINT_URL_EVENTBRIDGE", "AWS_ENDPOINT_URL"],
+            Self::Sqs => ["AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL"],
         }
     }
 }
@@ -52,7 +57,7 @@ impl Service {
 /// The settings of a service's client; `get` reads one variable. A missing region or missing credentials show when the
 /// service is called.
 #[must_use]
-pub fn settings(service: Service, http: reqwest::Client, get: impl Fn(&str) -> Option<String>) -> SdkConfig {
+pub fn settings(service: Service, http: HttpClients, get: impl Fn(&str) -> Option<String>) -> SdkConfig {
     // An empty variable is how templates say that there is none.
     let get = |name: &str| get(name).filter(|value| !value.is_empty());
     let is_on = |name: &str| get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -112,7 +117,7 @@ pub fn error_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<
 
 /// Whether an error code looks like one, so that it may stand in a log.
 pub(crate) fn is_plain(code: &str) -> bool {
-    code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric())
+    code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
 }
 
 #[cfg(test)]
@@ -129,7 +134,7 @@ mod tests {
         [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key")];
 
     fn settings_by(service: Service, variables: &[(&str, &str)]) -> SdkConfig {
-        let http = crate::http_client::new(rustls::RootCertStore::empty()).unwrap().pooled;
+        let http = crate::http_client::new(rustls::RootCertStore::empty()).unwrap();
         let get = |name: &str| variables.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned());
         settings(service, http, get)
     }

@@ -236,8 +236,12 @@ pub(crate) mod tests {
         [head.into_bytes(), vec![b'x'; bytes]].concat()
     }
 
-    pub(crate) fn client() -> Client {
-        new(RootCertStore::empty()).unwrap().pooled
+    pub(crate) fn clients() -> HttpClients {
+        new(RootCertStore::empty()).unwrap()
+    }
+
+    fn client() -> Client {
+        clients().pooled
     }
 
     /// What becomes of a request, and whether its body says that something of it was sent.

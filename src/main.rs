@@ -11,7 +11,7 @@ use std::{
 };
 
 use close_order::{
-    aws, close_order::CloseOrder, config::Config, http_client, log, merchant::MerchantCache,
+    aws, close_order::CloseOrder, config::Config, http_client, log, merchants::Merchants,
     outcome_events::OutcomeEvents, trigger, wechat_pay,
 };
 use lambda_runtime::{
@@ -70,22 +70,22 @@ async fn serve() -> Result<(), Error> {
     let config = Config::from_env()?;
     log::start(config.log);
     let http = http_client::new(config.roots)?;
-    let secrets = aws::settings(aws::Service::SecretsManager, http.pooled.clone(), |variable| env::var(variable).ok());
-    let outcome_events = config.outcome_event_bus.map(|bus| OutcomeEvents::new(bus, http.pooled.clone()));
+    let secrets = aws::settings(aws::Service::SecretsManager, http.clone(), |variable| env::var(variable).ok());
+    let outcome_events = config.outcome_event_bus.map(|bus| OutcomeEvents::new(bus, http.clone()));
     let endpoints: Vec<_> =
         [&config.preferred_endpoint].into_iter().chain(&config.other_endpoints).map(ToString::to_string).collect();
     let close_order = CloseOrder::new(
-        MerchantCache::new(secrets, config.secret_id, config.secret_ttl),
+        Merchants::new(config.secret_id, secrets, config.secret_ttl),
         wechat_pay::WechatPay::new(http),
         wechat_pay::Endpoints::new(config.preferred_endpoint, config.other_endpoints),
         config.timeout,
     );
-    let merchant = close_order.prefetch(PREFETCH_TIMEOUT).await;
+    let account = close_order.prefetch(PREFETCH_TIMEOUT).await;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         endpoints = endpoints.join(","),
-        mch_type = merchant.as_ref().map(|merchant| merchant.mch_type().as_str()),
-        secret_read = merchant.is_some(),
+        mch_type = account.as_ref().map(|account| account.merchant().mch_type().as_str()),
+        secret_read = account.is_some(),
         duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
         "start"
     );
@@ -94,7 +94,7 @@ async fn serve() -> Result<(), Error> {
     let worker_ended = Arc::new(Notify::new());
     let runtime = Runtime::new(service_fn(move |event| {
         let function = Arc::clone(&function);
-        async move { function.answer(event).await }
+        async move { function.handle(event).await }
     }))
     .layer(MapRequestLayer::new(trigger::json_only))
     .layer(layer_fn(|inner| Watched { inner, _ended: Ended(Arc::clone(&worker_ended)) }));

@@ -11,6 +11,7 @@ use crate::{
     answer::{Answer, Replied},
     aws::{self, Service},
     concurrent,
+    http_client::HttpClients,
 };
 
 /// The most entries of one `PutEvents` call
@@ -33,7 +34,7 @@ const FACTS: [&str; 6] = ["err_code", "trade_state", "transaction_id", "total_fe
 #[derive(Debug)]
 pub struct OutcomeEvents {
     bus: String,
-    http: reqwest::Client,
+    http: HttpClients,
     client: OnceLock<(SdkConfig, Client)>,
 }
 
@@ -47,21 +48,23 @@ impl OutcomeEvent {
     pub fn new(answer: &Answer, replied: &Replied, message_id: &str) -> Self {
         let own = [
             ("outcome", Some(answer.outcome.as_str())),
-            ("mch_id", Some(replied.mch_id.as_str())),
-            ("sub_mch_id", replied.sub_mch_id.as_deref()),
-            ("out_trade_no", Some(replied.out_trade_no.as_str())),
+            ("mch_id", Some(replied.ids.mch_id.as_str())),
+            ("sub_mch_id", replied.ids.sub_mch_id.as_deref()),
+            ("out_trade_no", Some(replied.ids.out_trade_no.as_str())),
             ("message_id", Some(message_id)),
         ];
         let facts = FACTS.map(|name| (name, replied.get(name)));
         let known = own.into_iter().chain(facts).filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
-        Self(Value::Object(known.collect::<Map<_, _>>()))
+        let mut detail: Map<_, _> = known.collect();
+        detail.insert("confirmed".to_owned(), answer.confirmed.into());
+        Self(Value::Object(detail))
     }
 }
 
 impl OutcomeEvents {
     /// Nothing is sent before the first batch. `bus` is the name or ARN of the event bus.
     #[must_use]
-    pub fn new(bus: String, http: reqwest::Client) -> Self {
+    pub fn new(bus: String, http: HttpClients) -> Self {
         Self { bus, http, client: OnceLock::new() }
     }
 

@@ -13,7 +13,7 @@ use close_order::{
     aws,
     close_order::CloseOrder,
     http_client,
-    merchant::MerchantCache,
+    merchants::{Merchants, SecretId},
     trigger::Function,
     wechat_pay::{Endpoint, Endpoints, WechatPay},
 };
@@ -44,11 +44,11 @@ thread_local! {
             "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("fuzz".to_owned()),
             _ => None,
         };
-        let settings = aws::settings(aws::Service::SecretsManager, http.pooled.clone(), variable).into_builder();
+        let settings = aws::settings(aws::Service::SecretsManager, http.clone(), variable).into_builder();
         let settings = settings.http_client(http_client_fn(|_, _| SharedHttpConnector::new(Nobody))).build();
         let endpoints = Endpoints::new(Endpoint::parse("http://127.0.0.1:9").unwrap(), []);
         let close_order = CloseOrder::new(
-            MerchantCache::new(settings, "secret".to_owned(), Duration::ZERO),
+            Merchants::new(SecretId::One("secret".to_owned()), settings, Duration::ZERO),
             WechatPay::new(http),
             endpoints,
             Duration::from_millis(10),
@@ -64,7 +64,7 @@ fuzz_target!(|event: &str| {
     let Ok(payload) = RawValue::from_string(event.to_owned()) else { return };
     WORLD.with(|world| {
         let event = LambdaEvent::new(payload, Context::default());
-        match world.runtime.block_on(world.function.answer(event)) {
+        match world.runtime.block_on(world.function.handle(event)) {
             Ok(answer) => {
                 let answer = serde_json::to_value(&answer).unwrap();
                 let is_answer = answer["returnCode"] == "FAIL" && answer["outcome"] == "not_sent"
@@ -73,7 +73,7 @@ fuzz_target!(|event: &str| {
                 assert!(is_answer, "{answer}");
             }
             Err(raised) => {
-                let error_types = ["CredentialsUnavailable", "UnsupportedEvent", "InvalidBatch"];
+                let error_types = ["CredentialsUnavailable", "UnsupportedEvent", "NotDue", "InvalidBatch"];
                 assert!(error_types.contains(&raised.error_type.as_str()), "{raised:?}");
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::http_client::{HttpClients, SendError, read_at_most};
 use aws_smithy_runtime_api::{
     client::{
         http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
@@ -12,16 +13,17 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::body::SdkBody;
-use reqwest::Client;
-
-use crate::http_client::{SendError, read_at_most};
 
 /// Largest response that is read, in bytes: a secret has 64 KiB at most, its JSON some more.
 const MAX_RESPONSE: usize = 512 * 1024;
 
-/// The client as the AWS SDK takes one.
+/// The header by which the SDK numbers its attempts: `attempt=2; max=2`.
+const ATTEMPT: &str = "amz-sdk-request";
+
+/// The clients as the AWS SDK takes one. Its first attempt goes out on a kept connection; a second one on a new one, since
+/// the others may have died with the first while Lambda froze the process.
 #[derive(Clone)]
-pub struct AwsHttpClient(pub Client);
+pub struct AwsHttpClient(pub HttpClients);
 
 impl HttpClient for AwsHttpClient {
     /// The SDK's connect and read timeouts are not looked at: the client has its own, and the SDK's attempt and
@@ -33,12 +35,16 @@ impl HttpClient for AwsHttpClient {
 
 impl HttpConnector for AwsHttpClient {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = self.0.clone();
+        let client = if is_first_attempt(&request) { &self.0.pooled } else { &self.0.unpooled }.clone();
         HttpConnectorFuture::new(async move { exchange(&client, request).await })
     }
 }
 
-async fn exchange(client: &Client, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+fn is_first_attempt(request: &HttpRequest) -> bool {
+    request.headers().get(ATTEMPT).is_none_or(|header| header.split("; ").any(|pair| pair == "attempt=1"))
+}
+
+async fn exchange(client: &reqwest::Client, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
     let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
     let request = request.map(|body| body.bytes().map(<[u8]>::to_vec).unwrap_or_default());
     let request = reqwest::Request::try_from(request).map_err(|error| ConnectorError::user(error.into()))?;
@@ -76,13 +82,13 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::http_client::tests::{client, response, server};
+    use crate::http_client::tests::{clients, response, server};
 
     async fn call(url: String) -> Result<HttpResponse, ConnectorError> {
         let mut request = HttpRequest::new(SdkBody::from("{}"));
         request.set_method("POST").unwrap();
         request.set_uri(url).unwrap();
-        AwsHttpClient(client()).call(request).await
+        AwsHttpClient(clients()).call(request).await
     }
 
     #[tokio::test]
