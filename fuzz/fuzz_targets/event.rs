@@ -44,7 +44,7 @@ thread_local! {
             "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("fuzz".to_owned()),
             _ => None,
         };
-        let settings = aws::settings(aws::Service::SecretsManager, http.pooled.clone(), variable).into_builder();
+        let settings = aws::settings(aws::Service::SecretsManager, http.clone(), variable).into_builder();
         let settings = settings.http_client(http_client_fn(|_, _| SharedHttpConnector::new(Nobody))).build();
         let endpoints = Endpoints::new(Endpoint::parse("http://127.0.0.1:9").unwrap(), []);
         let close_order = CloseOrder::new(
@@ -55,7 +55,7 @@ thread_local! {
         );
         World {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
-            function: Function::new(close_order, None),
+            function: Function::new(close_order, None, None),
         }
     };
 }

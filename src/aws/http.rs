@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::http_client::{HttpClients, SendError, read_at_most};
 use aws_smithy_runtime_api::{
     client::{
         http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
@@ -12,7 +13,6 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::body::SdkBody;
-use crate::http_client::{HttpClients, SendError, read_at_most};
 
 /// Largest response that is read, in bytes: a secret has 64 KiB at most, its JSON some more.
 const MAX_RESPONSE: usize = 512 * 1024;
