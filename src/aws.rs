@@ -4,6 +4,8 @@
 //! credentials come in variables, and it costs a fifth of the binary and a good part of the start.
 
 mod http;
+#[cfg(test)]
+pub(crate) mod mock;
 
 use std::{borrow::Cow, error::Error, time::Duration};
 

@@ -22,13 +22,13 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::{
     answer::Answer,
     fault::Fault,
-    merchant::MerchantCache,
-    order::{Invalid, Order},
+    merchants::{MerchantError, Merchants},
+    order::{Invalid, MchId, Order, Problem},
     wechat_pay::{Account, Endpoints, Exchanger, WechatPay},
 };
 use operation::Operation;
@@ -37,7 +37,7 @@ use order_log::OrderLog;
 /// Closes orders; one serves every invocation of a warm process.
 #[derive(Debug)]
 pub struct CloseOrder<E = WechatPay> {
-    merchants: MerchantCache,
+    merchants: Merchants,
     wechat_pay: E,
     endpoints: Endpoints,
     /// The longest that one attempt may take, connect to last byte.
@@ -91,15 +91,14 @@ impl Batch {
 impl<E: Exchanger> CloseOrder<E> {
     /// Puts the parts together; nothing is read or sent yet.
     #[must_use]
-    pub fn new(merchants: MerchantCache, wechat_pay: E, endpoints: Endpoints, timeout: Duration) -> Self {
+    pub fn new(merchants: Merchants, wechat_pay: E, endpoints: Endpoints, timeout: Duration) -> Self {
         Self { merchants, wechat_pay, endpoints, timeout }
     }
 
     /// Reads the secret ahead of the first order, as far as that succeeds in time, and returns it. A failure is not
     /// final: the first order reads it again and says so.
     pub async fn prefetch(&self, within: Duration) -> Option<Arc<Account>> {
-        let read = tokio::time::timeout(within, self.merchants.current()).await;
-        read.ok().and_then(Result::ok)
+        self.merchants.prefetch(Instant::now() + within).await
     }
 
     /// Closes an order, and leaves one line in the log that says what became of it, or why it is not one. It answers by the
@@ -157,9 +156,12 @@ impl<E: Exchanger> CloseOrder<E> {
         if deadline <= Instant::now() {
             return Err(Fault::DeadlineExceeded { was_sent: false });
         }
-        let account = timeout_at(deadline, self.merchants.current())
-            .await
-            .map_err(|_| Fault::CredentialsUnavailable { cause: "Secrets Manager did not answer in time".into() })??;
+        let mch_id = order.mch_id.as_ref().map(MchId::as_str);
+        let account = self.merchants.of(mch_id, deadline).await.map_err(|error| match error {
+            MerchantError::Unnamed => order.contradicted(MchId::NAME, Problem::MISSING).into(),
+            MerchantError::Unavailable { cause } => Fault::CredentialsUnavailable { cause },
+            MerchantError::NoSuchMerchant { cause } => Fault::NoSuchMerchant { cause },
+        })?;
         log.merchant(account.merchant());
         merchant_rules::check(order, account.merchant())?;
         Ok(Operation::new(self, order, account, deadline, log))

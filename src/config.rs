@@ -9,7 +9,7 @@ use rustls::{
 };
 use tracing::level_filters::LevelFilter;
 
-use crate::{aws::Service, base_url, wechat_pay::Endpoint};
+use crate::{aws::Service, base_url, merchants::SecretId, wechat_pay::Endpoint};
 
 /// The variable that holds the secret's name or ARN.
 const SECRET_ID: &str = "WECHAT_PAY_SECRET_ID";
@@ -39,8 +39,8 @@ const TTL_SECONDS: RangeInclusive<u64> = 0..=31_536_000;
 /// What the environment says.
 #[derive(Debug)]
 pub struct Config {
-    /// `WECHAT_PAY_SECRET_ID`: name or ARN of the secret.
-    pub secret_id: String,
+    /// `WECHAT_PAY_SECRET_ID`: name or ARN of the secret, or of one for each merchant.
+    pub secret_id: SecretId,
     /// `WECHAT_PAY_ENDPOINTS`: the one that is preferred.
     pub preferred_endpoint: Endpoint,
     /// `WECHAT_PAY_ENDPOINTS`: the others, in order of preference.
@@ -103,23 +103,25 @@ impl Config {
             },
         };
 
-        let secret = "the name or ARN of the secret in AWS Secrets Manager";
         let timeout = number(TIMEOUT, TIMEOUT_MS, DEFAULT_TIMEOUT_MS, "milliseconds from 1 to 900000")?;
         let (preferred_endpoint, other_endpoints) =
-            endpoints(text(ENDPOINTS, AN_ENDPOINT)?.as_deref().unwrap_or(DEFAULT_ENDPOINTS))?;
+            endpoints(text(ENDPOINTS, ENDPOINTS_HINT)?.as_deref().unwrap_or(DEFAULT_ENDPOINTS))?;
         for variable in [Service::SecretsManager, Service::EventBridge].iter().flat_map(|it| it.endpoint_variables()) {
             let url = get(variable).filter(|url| !url.is_empty());
             let url = url.map(|url| base_url::parse(&url.to_string_lossy())).transpose();
-            url.map_err(|invalid| wrong(variable, invalid.to_string(), AN_AWS_ENDPOINT))?;
+            url.map_err(|invalid| wrong(variable, invalid.to_string(), AWS_ENDPOINT_HINT))?;
         }
         let ttl = number(TTL, TTL_SECONDS, DEFAULT_TTL_SECONDS, "seconds from 0 to 31536000")?;
         Ok(Self {
-            secret_id: text(SECRET_ID, secret)?.ok_or_else(|| wrong(SECRET_ID, "is not set", secret))?,
+            secret_id: SecretId::parse(
+                text(SECRET_ID, SECRET_HINT)?.ok_or_else(|| wrong(SECRET_ID, "is not set", SECRET_HINT))?,
+            )
+            .map_err(|invalid| wrong(SECRET_ID, invalid.to_string(), SECRET_HINT))?,
             preferred_endpoint,
             other_endpoints,
             timeout: Duration::from_millis(timeout),
             secret_ttl: Duration::from_secs(ttl),
-            roots: roots(text(ROOTS, A_PEM_FILE)?.as_deref())?,
+            roots: roots(text(ROOTS, ROOTS_HINT)?.as_deref())?,
             outcome_event_bus: event_bus(get(EVENT_BUS))?,
             log: LogConfig::read(get(LOG_FORMAT), get(LOG_LEVEL)),
         })
@@ -152,11 +154,13 @@ impl LogConfig {
     }
 }
 
-const AN_AWS_ENDPOINT: &str =
+const SECRET_HINT: &str = "the name or ARN of the secret in AWS Secrets Manager, such as wechat-pay/close-order, or \
+                           wechat-pay/{mch_id} for one secret per merchant";
+const AWS_ENDPOINT_HINT: &str =
     "the address of an AWS service, such as https://secretsmanager.eu-central-1.amazonaws.com";
-const AN_EVENT_BUS: &str = "the name or ARN of an EventBridge event bus";
-const AN_ENDPOINT: &str = "base addresses joined by commas, such as https://api.mch.weixin.qq.com";
-const A_PEM_FILE: &str = "the path of a PEM file with root certificates";
+const EVENT_BUS_HINT: &str = "the name or ARN of an EventBridge event bus";
+const ENDPOINTS_HINT: &str = "base addresses joined by commas, such as https://api.mch.weixin.qq.com";
+const ROOTS_HINT: &str = "the path of a PEM file with root certificates";
 
 fn wrong(variable: &'static str, problem: impl Into<String>, expected: &'static str) -> WrongVariable {
     WrongVariable { variable, problem: problem.into(), expected }
@@ -171,14 +175,14 @@ fn event_bus(value: Option<OsString>) -> Result<Option<String>, WrongVariable> {
         |bus: &String| bus.len() <= 1600 && bus.bytes().all(is_plain) && bus.contains(':') == bus.starts_with("arn:");
     match bus.into_string().ok().filter(is_right) {
         Some(bus) => Ok(Some(bus)),
-        None => Err(wrong(EVENT_BUS, "is neither a name nor an ARN", AN_EVENT_BUS)),
+        None => Err(wrong(EVENT_BUS, "is neither a name nor an ARN", EVENT_BUS_HINT)),
     }
 }
 
 fn endpoints(list: &str) -> Result<(Endpoint, Vec<Endpoint>), WrongVariable> {
     let parse = |(number, text): (usize, &str)| {
         Endpoint::parse(text.trim())
-            .map_err(|invalid| wrong(ENDPOINTS, format!("is wrong: entry {number} {invalid}"), AN_ENDPOINT))
+            .map_err(|invalid| wrong(ENDPOINTS, format!("is wrong: entry {number} {invalid}"), ENDPOINTS_HINT))
     };
     let (preferred, others) = list.split_once(',').map_or((list, None), |(first, rest)| (first, Some(rest)));
     let others = (2..).zip(others.into_iter().flat_map(|others| others.split(',')));
@@ -190,12 +194,12 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, WrongVariable> {
         return Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
     };
     let pem = std::fs::read(file)
-        .map_err(|error| wrong(ROOTS, format!("names a file that can't be read ({})", error.kind()), A_PEM_FILE))?;
+        .map_err(|error| wrong(ROOTS, format!("names a file that can't be read ({})", error.kind()), ROOTS_HINT))?;
     let mut roots = RootCertStore::empty();
     // Public bundles hold a certificate or two that rustls can't parse; the others serve.
     let (added, _) = roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
     if added == 0 {
-        return Err(wrong(ROOTS, "names a file without a certificate", A_PEM_FILE));
+        return Err(wrong(ROOTS, "names a file without a certificate", ROOTS_HINT));
     }
     Ok(roots)
 }
@@ -212,7 +216,7 @@ mod tests {
     #[test]
     fn only_the_secret_is_required() {
         let config = read(&[(SECRET_ID, "wechat-pay")]).unwrap();
-        assert_eq!(config.secret_id, "wechat-pay");
+        assert_eq!(config.secret_id, SecretId::One("wechat-pay".to_owned()));
         assert_eq!(config.preferred_endpoint.to_string(), "https://api.mch.weixin.qq.com");
         let others: Vec<_> = config.other_endpoints.iter().map(ToString::to_string).collect();
         assert_eq!(others, ["https://api2.mch.weixin.qq.com"]);

@@ -4,7 +4,7 @@
 //!
 //! Data flows one way: an event comes in at [`trigger`], which knows Lambda's callers and nothing of WeChat Pay. The
 //! JSON in it becomes an [`order`], valid ever after. [`close_order`] closes it: it takes the merchant's identity and key
-//! from the cache in [`merchant`], has [`wechat_pay`] send signed requests and verify the replies, and alone decides what
+//! from the cache in [`merchants`], has [`wechat_pay`] send signed requests and verify the replies, and alone decides what
 //! comes next. What it came to goes back the same way as an [`answer`], with an [`outcome`] in it; a batch's outcomes are
 //! published by [`outcome_events`].
 //!
@@ -18,7 +18,8 @@
 //! | what the log says of an order | [`close_order`], its `order_log` |
 //! | a new kind of caller | [`trigger`] |
 //! | a setting | [`config`] |
-//! | how the secret is cached | [`merchant`] |
+//! | how a secret is cached, and which merchant an order is of | [`merchants`] |
+//! | how records wait in the queue, and where invalid ones go | [`queue`] |
 //! | TLS, connections, root certificates | [`http_client`] |
 //!
 //! [`close_order`] decides about every attempt at WeChat Pay; a call of AWS may be attempted twice by its SDK. The project's
@@ -35,7 +36,7 @@ pub mod config;
 pub mod fault;
 pub mod http_client;
 pub mod log;
-pub mod merchant;
+pub mod merchants;
 pub mod order;
 pub mod outcome;
 pub mod outcome_events;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use close_order::{
-    aws, close_order::CloseOrder, config::Config, http_client, log, merchant::MerchantCache,
+    aws, close_order::CloseOrder, config::Config, http_client, log, merchants::Merchants,
     outcome_events::OutcomeEvents, trigger, wechat_pay,
 };
 use lambda_runtime::{
@@ -75,7 +75,7 @@ async fn serve() -> Result<(), Error> {
     let endpoints: Vec<_> =
         [&config.preferred_endpoint].into_iter().chain(&config.other_endpoints).map(ToString::to_string).collect();
     let close_order = CloseOrder::new(
-        MerchantCache::new(secrets, config.secret_id, config.secret_ttl),
+        Merchants::new(config.secret_id, secrets, config.secret_ttl),
         wechat_pay::WechatPay::new(http),
         wechat_pay::Endpoints::new(config.preferred_endpoint, config.other_endpoints),
         config.timeout,

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use crate::{
         aws, http_client,
-        merchant::MerchantCache,
+        merchants::{Merchants, SecretId},
         wechat_pay::{Endpoint, Endpoints, WechatPay},
     };
 
@@ -199,8 +199,9 @@ mod tests {
     fn function_that_panics() -> Function {
         let http = http_client::new(rustls::RootCertStore::empty()).unwrap();
         let settings = aws::settings(aws::Service::SecretsManager, http.clone(), |_| None);
-        let merchants = MerchantCache::new(settings, "secret".to_owned(), Duration::ZERO);
-        let merchants = merchants.with_clock(|| panic!("quotes what it choked on"));
+        let secret_id = SecretId::One("secret".to_owned());
+        let now = || panic!("quotes what it choked on");
+        let merchants = Merchants::with_clock(secret_id, settings, Duration::ZERO, now);
         let endpoints = Endpoints::new(Endpoint::parse("http://127.0.0.1:9").unwrap(), []);
         Function::new(CloseOrder::new(merchants, WechatPay::new(http), endpoints, DEFAULT_TIME), None, None)
     }

@@ -13,7 +13,7 @@ use close_order::{
     aws,
     close_order::CloseOrder,
     http_client,
-    merchant::MerchantCache,
+    merchants::{Merchants, SecretId},
     trigger::Function,
     wechat_pay::{Endpoint, Endpoints, WechatPay},
 };
@@ -48,7 +48,7 @@ thread_local! {
         let settings = settings.http_client(http_client_fn(|_, _| SharedHttpConnector::new(Nobody))).build();
         let endpoints = Endpoints::new(Endpoint::parse("http://127.0.0.1:9").unwrap(), []);
         let close_order = CloseOrder::new(
-            MerchantCache::new(settings, "secret".to_owned(), Duration::ZERO),
+            Merchants::new(SecretId::One("secret".to_owned()), settings, Duration::ZERO),
             WechatPay::new(http),
             endpoints,
             Duration::from_millis(10),

@@ -103,7 +103,8 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
         let closed_again = self.close().await;
         let is_called_paid = matches!(&closed_again, Ok(reply) if reply.code() == ReplyCode::OrderPaid);
         let second_query = self.query().await;
-        let closed = prefer(Some(closed), closed_again);
+        // The last signed reply is kept: the first one, unless the second close brought another.
+        let closed = if matches!(&closed_again, Ok(reply) if reply.is_signed()) { closed_again } else { closed };
         let close = CloseResult::of(&closed, self.may_have_closed);
         let decision = decide_again(close, is_called_paid, second_query.result);
         // Without a later state, the first query is the proof.

@@ -341,8 +341,9 @@ async fn a_rate_limit_is_not_answered_with_more_load() {
         let reply = world.function.invoke(&event).await.json();
         assert_eq!(values(&reply, ["returnMsg", "outcome"]), [text, "unknown"], "{reply}");
         let line = world.order_line(number).await;
-        let names = ["level", "return_msg", "attempts", "queries"];
-        assert_eq!(values(&line, names), [json!("ERROR"), json!(text), json!(1), json!(0)], "{line}");
+        let names = ["level", "reason", "return_msg", "attempts", "queries"];
+        let expected = [json!("WARN"), json!("rate_limited"), json!(text), json!(1), json!(0)];
+        assert_eq!(values(&line, names), expected, "{line}");
     }
 }
 

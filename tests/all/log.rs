@@ -27,7 +27,7 @@ fn lasting(mut line: Value) -> Value {
 fn line(world: &World, invocation: &Invocation, number: u64, fields: &Value) -> Value {
     let trace_id = invocation.ids.trace_id.split(';').next().unwrap().strip_prefix("Root=").unwrap();
     let mut line = json!({
-        "message": "order", "target": TARGET, "mch_id": world.sandbox.identity.mch_id, "sub_mch_id": "1900000109",
+        "message": "order", "confirmed": false, "target": TARGET, "mch_id": world.sandbox.identity.mch_id, "sub_mch_id": "1900000109",
         "endpoint": world.sandbox.gateway.endpoints()[0].url(), "attempts": 1, "queries": 0,
         "wechat_pay_request_id": format!("SANDBOX-{number:016X}-0"),
         "requestId": invocation.ids.request_id, "xray_trace_id": trace_id,
@@ -65,28 +65,28 @@ async fn a_line_says_all_of_what_became_of_an_order_whatever_that_is() {
         (
             ORDER,
             true,
-            json!({"level": "INFO", "outcome": "closed", "reason": "ORDERCLOSED", "queries": 1,
+            json!({"level": "INFO", "outcome": "closed", "confirmed": true, "reason": "ORDERCLOSED", "queries": 1,
             "trade_state": "CLOSED"}),
         ),
         ("paid", false, json!({"level": "INFO", "outcome": "paid", "reason": "ORDERPAID"})),
         (
             "paid",
             true,
-            json!({"level": "INFO", "outcome": "paid", "reason": "ORDERPAID", "queries": 1,
+            json!({"level": "INFO", "outcome": "paid", "confirmed": true, "reason": "ORDERPAID", "queries": 1,
             "trade_state": "SUCCESS", "transaction_id": paid}),
         ),
-        ("nobody", true, json!({"level": "WARN", "outcome": "not_found", "reason": "ORDERNOTEXIST", "queries": 1})),
+        ("nobody", true, json!({"level": "WARN", "outcome": "not_found", "confirmed": true, "reason": "ORDERNOTEXIST", "queries": 1})),
         (
             "paying",
             false,
-            json!({"level": "WARN", "outcome": "open", "reason": "USERPAYING", "queries": 1,
+            json!({"level": "WARN", "outcome": "open", "confirmed": true, "reason": "USERPAYING", "queries": 1,
             "err_code_des": "用户支付中,需要输入密码", "trade_state": "USERPAYING"}),
         ),
         (
             "limited",
             false,
-            json!({"level": "ERROR", "outcome": "unknown", "reason": "FREQUENCY_LIMITED", "queries": 1,
-            "err_code_des": "频率限制"}),
+            json!({"level": "WARN", "outcome": "unknown", "reason": "rate_limited", "queries": 1,
+            "err_code_des": "频率限制", "query_cause": "SYSTEMERROR"}),
         ),
         (
             "no_permission",
@@ -109,14 +109,14 @@ async fn a_line_says_all_of_what_became_of_an_order_whatever_that_is() {
         (
             "rate",
             false,
-            json!({"level": "ERROR", "outcome": "unknown", "reason": "unsigned_fail",
+            json!({"level": "WARN", "outcome": "unknown", "reason": "rate_limited",
             "return_msg": "频率限制"}),
         ),
         (
             "page",
             false,
             json!({"level": "ERROR", "outcome": "unknown", "reason": "ReplyInvalid", "queries": 1,
-            "cause": "its mch_id is not the one that was sent"}),
+            "cause": "its mch_id is not the one that was sent", "query_cause": "SYSTEMERROR"}),
         ),
     ]
     .into_iter()
@@ -270,7 +270,7 @@ async fn the_log_has_nothing_below_its_level() {
     {
         let mut world = world_with(Identity::default(), |function| function.env("AWS_LAMBDA_LOG_LEVEL", level)).await;
         world.sandbox.gateway.fault_on_order("1", Times::Always, Fault::Error("NOAUTH"));
-        world.sandbox.gateway.fault_on_order("2", Times::Always, Fault::Error("FREQUENCY_LIMITED"));
+        world.sandbox.gateway.fault_on_order("2", Times::Always, Fault::Error("SOMETHING_NEW"));
         for out_trade_no in ["0", "1", "2"] {
             world.function.invoke(&order(out_trade_no)).await;
         }

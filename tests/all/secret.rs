@@ -314,12 +314,40 @@ async fn one_order_that_has_the_secret_read_anew_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn a_signature_that_is_rejected_at_the_last_attempt_has_the_secret_read_for_the_next_order() {
+async fn a_key_that_is_read_anew_at_the_last_attempt_signs_the_query_and_the_next_order() {
     let mut world = world().await;
     world.sandbox.gateway.fault_on_order("1", Times::Next(2), Fault::Status(500));
     rotate(&world);
-    assert_eq!(world.function.invoke(&order("1")).await.json()["returnMsg"], "签名错误");
+    let reply = world.function.invoke(&order("1")).await.json();
+    assert_eq!(values(&reply, ["outcome", "confirmed"]), [json!("not_found"), json!(true)], "{reply}");
     assert_eq!((world.closed_at().len(), world.sandbox.secrets.reads()), (3, 2));
     assert_eq!(world.function.invoke(&order(ORDER)).await.json()["outcome"], "closed");
     assert_eq!(world.closed_at().len(), 4, "with the new key at once");
+}
+
+#[tokio::test]
+async fn a_new_key_of_a_merchant_whom_the_order_does_not_fit_is_not_used() {
+    let mut world = world().await;
+    let rotated = world.sandbox.identity.with_key(ROTATED);
+    world.sandbox.gateway.set_identity(rotated.clone());
+    let mut secret = rotated.secret();
+    secret["mch_type"] = json!("merchant");
+    if let Some(fields) = secret.as_object_mut() {
+        fields.remove("sub_appid");
+    }
+    world.sandbox.secrets.set(&secret);
+    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["returnMsg"], "签名错误");
+    assert_eq!((world.closed_at().len(), world.sandbox.secrets.reads()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_cached_key_serves_an_order_that_has_less_time_than_a_hanging_refresh() {
+    let mut world = uncached().await;
+    world.sandbox.secrets.set_failure(Some(Failure::Hang));
+    let answer = world.function.invoke_within(&order(ORDER), ms(1500)).await.json();
+    assert_eq!(answer["outcome"], "closed", "{answer}");
+    let event = batch((0..8).map(|number| order(&number.to_string())));
+    let invocation = world.function.invoke_within(&event, ms(3000)).await;
+    assert_eq!(invocation.json(), json!({"batchItemFailures": []}));
+    assert!(invocation.took < ms(2500), "held up once, not eight times: {:?}", invocation.took);
 }
