@@ -16,7 +16,7 @@ use close_order::{
     answer::Answer,
     order::Order,
     outcome::Outcome,
-    wechat_pay::{Merchant, Reply, Request},
+    wechat_pay::{Account, Payment, Request, WireResponse},
 };
 use divan::Bencher;
 use md5::{Digest, Md5};
@@ -67,7 +67,7 @@ fn event_to_signed_request(bencher: Bencher) {
 fn reply_to_answer(bencher: Bencher) {
     let case = Case::new();
     let order = order();
-    bencher.bench_local(|| case.answer(&Request::close(&order, &case.merchant)));
+    bencher.bench_local(|| case.answer(&Request::close(&order, &case.account)));
 }
 
 #[divan::bench]
@@ -84,8 +84,8 @@ fn the_digests(bencher: Bencher) {
 
 /// One order's documents.
 struct Case {
-    merchant: Merchant,
-    reply: Vec<u8>,
+    account: Account,
+    reply: WireResponse,
     /// What the request's signature and the reply's are digests of.
     texts: [String; 2],
 }
@@ -93,8 +93,8 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let identity = Identity::default();
-        let merchant = Merchant::from_secret(identity.secret().to_string().as_bytes()).unwrap();
-        let request = read_xml(&Request::close(&order(), &merchant).to_xml().0).unwrap();
+        let account = Account::from_secret(identity.secret().to_string().as_bytes()).unwrap();
+        let request = read_xml(&Request::close(&order(), &account).write().body).unwrap();
         let mut reply: Fields = [
             ("return_code", "SUCCESS"),
             ("return_msg", "OK"),
@@ -109,23 +109,23 @@ impl Case {
         .into();
         reply.insert("sign".to_owned(), sign(&reply, &identity.api_key, "MD5"));
         let texts = [&request, &reply].map(|fields| signed_text(fields, &identity.api_key));
-        Self { merchant, reply: xml(&reply).into_bytes(), texts }
+        Self { account, reply: WireResponse::ok(xml(&reply)), texts }
     }
 
     fn request(&self) -> String {
         let order = Order::from_json(black_box(EVENT), "event").unwrap();
-        Request::close(&order, &self.merchant).to_xml().0
+        Request::close(&order, &self.account).write().body
     }
 
     fn answer(&self, request: &Request<'_>) -> Vec<u8> {
-        let reply = Reply::verify(black_box(&self.reply), request).unwrap();
-        serde_json::to_vec(&Answer::reply(Outcome::Closed, &reply, None, request)).unwrap()
+        let reply = request.verify(black_box(&self.reply)).unwrap();
+        serde_json::to_vec(&Answer::reply(Outcome::Closed, &reply, Payment::default(), request.ids())).unwrap()
     }
 
     fn whole(&self) -> (String, Vec<u8>) {
         let order = Order::from_json(black_box(EVENT), "event").unwrap();
-        let request = Request::close(&order, &self.merchant);
-        (request.to_xml().0, self.answer(&request))
+        let request = Request::close(&order, &self.account);
+        (request.write().body, self.answer(&request))
     }
 
     fn digests(&self) -> [[u8; 16]; 2] {

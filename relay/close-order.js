@@ -1,6 +1,7 @@
 /**
  * `cloud.cloudPay.closeOrder()` for your own merchant number: the same call and the same result as CloudPay's, answered
- * by the `close-order` function on AWS Lambda, with one field more, `outcome`.
+ * by the `close-order` function on AWS Lambda, with two fields more: `outcome`, which says what became of the order, and
+ * `confirmed`, which says whether a query proved it.
  *
  * Replaces wx-server-sdk in one line,
  *
@@ -16,7 +17,7 @@
 const { InvokeCommand, LambdaClient } = require('@aws-sdk/client-lambda')
 
 /** What the function reads of an order. Nothing else leaves the cloud function: no `userInfo`, no openid. */
-const FIELDS = ['sub_mch_id', 'out_trade_no', 'nonce_str', 'sub_appid', 'time_start', 'confirm']
+const FIELDS = ['mch_id', 'sub_mch_id', 'out_trade_no', 'nonce_str', 'sub_appid', 'time_start', 'close_at', 'confirm']
 
 /** As long as wx-server-sdk waits for a response. */
 const TIMEOUT_MS = 15000
@@ -35,11 +36,23 @@ const FAULTS = {
   GatewayUnreachable: TIMEOUT,
   ReplyInvalid: WECHAT_SYSTEM_ERROR,
   DeadlineExceeded: TIMEOUT,
-  InternalError: WECHAT_SYSTEM_ERROR
+  InternalError: WECHAT_SYSTEM_ERROR,
+  NotDue: INVALID_PARAMETERS,
+  UnsupportedEvent: INVALID_PARAMETERS
 }
 
-/** What became of the order, by the words of a fault's `errorMessage`. */
-const OUTCOMES = { not_sent: 'nothing was sent', open: 'the order is still open' }
+/** The outcome that a fault's `errorMessage` begins with. */
+const OUTCOME = /^\[(unknown|not_sent|open)\] /
+
+/** What can stand in the header, host or path that a variable's value becomes part of. */
+const VALID = {
+  CLOSE_ORDER_FUNCTION: /^[\w.:$-]+$/,
+  CLOSE_ORDER_REGION: /^[a-z\d-]+$/,
+  AWS_REGION: /^[a-z\d-]+$/,
+  AWS_ACCESS_KEY_ID: /^\w+$/,
+  AWS_SECRET_ACCESS_KEY: /^[\x21-\x7e]+$/,
+  AWS_SESSION_TOKEN: /^[\x21-\x7e]+$/
+}
 
 const MAYBE_CLOSED = 'the order may be closed, call again'
 
@@ -47,8 +60,8 @@ const MAYBE_CLOSED = 'the order may be closed, call again'
  * Closes an unpaid order, as `cloud.cloudPay.closeOrder()` does.
  *
  * @param {import('./close-order').Order} params the order, each field in snake_case or camelCase, as with CloudPay
- * @returns {Promise<import('./close-order').Result>} WeChat Pay's reply, whatever it says, with `outcome`: what became
- *   of the order, in one word
+ * @returns {Promise<import('./close-order').Result>} WeChat Pay's reply, whatever it says, with `outcome`, what became of
+ *   the order, and `confirmed`, whether a query proved it
  * @throws {import('./close-order').CloseOrderError} when there is no reply of WeChat Pay to return
  */
 async function closeOrder (params) {
@@ -70,7 +83,8 @@ async function closeOrder (params) {
     const { returnCode, returnMsg } = reply
     throw Object.assign(failure(INVALID_PARAMETERS, 'not_sent', why), { returnCode, returnMsg })
   }
-  return reply
+  // A function of before `confirmed` has proved nothing that anybody may rely on.
+  return { ...reply, confirmed: reply.confirmed === true }
 }
 
 /** The order in what a caller passes, in wx-server-sdk's spelling of names: any mixture of cases becomes snake_case. */
@@ -95,14 +109,23 @@ function configured () {
   if (configuration) return configuration
   const env = process.env
   for (const name of ['CLOSE_ORDER_FUNCTION', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) {
-    if (!env[name]) throw failure(NOT_INITIALIZED, 'not_sent', `the environment variable ${name} is not set`)
+    if (!env[name]) throw misconfigured(name, 'is not set')
   }
   const functionName = env.CLOSE_ORDER_FUNCTION
-  const region = env.CLOSE_ORDER_REGION || (/^arn:[^:]+:lambda:([^:]+):/.exec(functionName) || [])[1] || env.AWS_REGION
-  if (!region) throw failure(NOT_INITIALIZED, 'not_sent', 'the environment variable CLOSE_ORDER_REGION is not set')
+  const [, ofArn] = /^arn:[^:]+:lambda:([^:]+):/.exec(functionName) || []
+  const region = env.CLOSE_ORDER_REGION || ofArn || env.AWS_REGION
+  if (!region) throw misconfigured('CLOSE_ORDER_REGION', 'is not set')
+  // A line feed that was pasted with a key fails in the HTTP client, and would look like a connection that was lost.
+  for (const [name, valid] of Object.entries(VALID)) {
+    if (name === 'AWS_REGION' && region !== env.AWS_REGION) continue
+    if (env[name] && !valid.test(env[name])) {
+      throw misconfigured(name, "holds a character that can't be in it, such as a line break, a blank or a quotation mark")
+    }
+  }
+  if (!VALID.CLOSE_ORDER_REGION.test(region)) throw misconfigured('CLOSE_ORDER_FUNCTION', 'is an ARN with no valid region')
   const timeout = Number(env.CLOSE_ORDER_TIMEOUT_MS || TIMEOUT_MS)
   if (!(Number.isInteger(timeout) && timeout > 0 && timeout <= 60000)) {
-    throw failure(NOT_INITIALIZED, 'not_sent', 'the environment variable CLOSE_ORDER_TIMEOUT_MS is not 1 to 60000')
+    throw misconfigured('CLOSE_ORDER_TIMEOUT_MS', 'is not 1 to 60000')
   }
   const client = new LambdaClient({
     region,
@@ -120,6 +143,10 @@ function configured () {
   return configuration
 }
 
+function misconfigured (variable, why) {
+  return failure(NOT_INITIALIZED, 'not_sent', `the environment variable ${variable} ${why}`)
+}
+
 function parsed (payload) {
   try {
     return Object(JSON.parse(Buffer.from(payload).toString()))
@@ -131,7 +158,7 @@ function parsed (payload) {
 /** A function error: one of close-order's own faults, or the end of its process. */
 function functionFailure ({ errorType, errorMessage }) {
   if (Object.hasOwn(FAULTS, errorType)) {
-    const [outcome] = Object.entries(OUTCOMES).find(([, words]) => String(errorMessage).includes(words)) || ['unknown']
+    const [, outcome = 'unknown'] = OUTCOME.exec(errorMessage) || []
     return failure(FAULTS[errorType], outcome, `${errorType}: ${errorMessage}`)
   }
   const timedOut = errorType === 'Sandbox.Timedout' || /Task timed out/.test(errorMessage)
@@ -154,10 +181,10 @@ function lambdaFailure (error, timeout) {
   return failure(kind, 'not_sent', response)
 }
 
-/** An error in the form of wx-server-sdk's, with what became of the order. */
+/** An error in the form of wx-server-sdk's, with what became of the order. That it is open only a query can say. */
 function failure ([errCode, kind], outcome, why) {
   const error = new Error(`cloudPay.closeOrder:fail ${errCode} ${kind}. ${why}`)
-  return Object.assign(error, { errCode, errMsg: error.message, outcome })
+  return Object.assign(error, { errCode, errMsg: error.message, outcome, confirmed: outcome === 'open' })
 }
 
 let sdk

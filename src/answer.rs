@@ -8,21 +8,26 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use crate::{
     fault::Fault,
     outcome::Outcome,
-    wechat_pay::{Fields, Reply, ReplyCode, Request},
+    wechat_pay::{Fields, OrderIds, Payment, Reply, ReplyCode},
 };
 
-/// Fields of a query's reply that an answer passes on; nothing that identifies the payer is among them.
-const QUERY_FIELDS: [&str; 8] =
-    ["trade_state", "trade_state_desc", "trade_type", "transaction_id", "total_fee", "fee_type", "time_end", "attach"];
-
 /// Names that have a meaning of their own in every answer: no field of the wire may set them.
-const RESERVED: [&str; 7] = ["errCode", "errMsg", "returnCode", "returnMsg", "outcome", "out_trade_no", "outTradeNo"];
+const RESERVED: [&str; 8] =
+    ["errCode", "errMsg", "returnCode", "returnMsg", "outcome", "confirmed", "out_trade_no", "outTradeNo"];
+
+/// Names that only a query's reply may set ([`Payment::NAMES`]), as wx-server-sdk gives them to its callers.
+const PAYMENT_NAMES: [&str; 8] =
+    ["tradeState", "tradeStateDesc", "tradeType", "transactionId", "totalFee", "feeType", "timeEnd", "attach"];
 
 /// The answer to one order.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// What became of the order.
     pub outcome: Outcome,
+    /// Whether a verified query of this invocation said so.
+    pub confirmed: bool,
+    /// Whether the last request met WeChat Pay's rate limit.
+    pub is_rate_limited: bool,
     /// What WeChat Pay said, or why there is nothing that it said.
     pub result: Result<Replied, Fault>,
 }
@@ -30,15 +35,13 @@ pub struct Answer {
 /// An answer that WeChat Pay's replies gave.
 #[derive(Clone)]
 pub struct Replied {
+    /// Closeorder's.
     fields: Fields,
-    /// Why the order is not simply closed: WeChat Pay's `err_code`, or what an unsigned FAIL was about.
+    payment: Payment,
+    /// Why the order is not simply closed: WeChat Pay's `err_code`, or what an unsigned reply was about.
     reason: Option<String>,
-    /// The merchant whose key signed the request.
-    pub mch_id: String,
-    /// The sub-merchant that was sent.
-    pub sub_mch_id: Option<String>,
-    /// The order's number.
-    pub out_trade_no: String,
+    /// The numbers that were sent.
+    pub ids: OrderIds,
 }
 
 /// What a query has shown, as closeorder itself would have said it.
@@ -54,25 +57,38 @@ pub enum ShownByQuery {
     Open,
 }
 
-impl ShownByQuery {
-    /// The `err_code` of an answer that says so.
+/// A failure in closeorder's form that closeorder itself did not reply with, so that callers who only know CloudPay act
+/// rightly.
+#[derive(Clone, Debug)]
+pub struct BuiltReply {
+    err_code: &'static str,
+    err_code_des: Cow<'static, str>,
+}
+
+impl BuiltReply {
+    /// What a query has shown.
     #[must_use]
-    pub fn err_code(self) -> &'static str {
-        match self {
-            Self::Closed => "ORDERCLOSED",
-            Self::Paid => "ORDERPAID",
-            Self::NotFound => "ORDERNOTEXIST",
-            Self::Open => "ORDERNOTCLOSED",
-        }
+    pub fn shown(shown: ShownByQuery) -> Self {
+        let (err_code, err_code_des) = match shown {
+            ShownByQuery::Closed => ("ORDERCLOSED", "查单结果:订单已关闭"),
+            ShownByQuery::Paid => ("ORDERPAID", "查单结果:订单已支付"),
+            ShownByQuery::NotFound => ("ORDERNOTEXIST", "查单结果:订单不存在"),
+            ShownByQuery::Open => ("ORDERNOTCLOSED", "查单结果:订单未关闭,仍可支付"),
+        };
+        Self { err_code, err_code_des: err_code_des.into() }
     }
 
-    fn err_code_des(self) -> &'static str {
-        match self {
-            Self::Closed => "查单结果:订单已关闭",
-            Self::Paid => "查单结果:订单已支付",
-            Self::NotFound => "查单结果:订单不存在",
-            Self::Open => "查单结果:订单未关闭,仍可支付",
-        }
+    /// NOTCONFIRMED, ours: what closeorder `said`, and that the query did not prove it, be it that it contradicts, shows no
+    /// such order, or brought nothing.
+    #[must_use]
+    pub fn not_confirmed(said: &str, is_not_found: bool, query: &Payment) -> Self {
+        let queried = match &query.trade_state {
+            Some(trade_state) => format!("查单结果为{trade_state},两者不一致"),
+            None if is_not_found => "查单返回ORDERNOTEXIST,两者不一致".to_owned(),
+            None => "查单未得到有效结果".to_owned(),
+        };
+        let err_code_des = format!("关单返回{said},但{queried},关单结果未知,请查单或重新调用");
+        Self { err_code: "NOTCONFIRMED", err_code_des: err_code_des.into() }
     }
 }
 
@@ -80,77 +96,60 @@ impl Answer {
     /// A fault, with the outcome that it has by itself.
     #[must_use]
     pub fn fault(fault: Fault) -> Self {
-        Self { outcome: fault.outcome(), result: Err(fault) }
+        Self { outcome: fault.outcome(), confirmed: false, is_rate_limited: false, result: Err(fault) }
     }
 
-    /// Closeorder's reply as it came, with a query's fields if there was one that it does not contradict.
+    /// Closeorder's reply as it came, with what a query shows if there was one that it does not contradict.
     #[must_use]
-    pub fn reply(outcome: Outcome, reply: &Reply, query: Option<&Reply>, request: &Request<'_>) -> Self {
-        let reason = match reply.get("err_code") {
-            _ if !reply.is_signed() => Some(match reply.code() {
-                ReplyCode::SignatureRejected => "signature".to_owned(),
-                _ => "unsigned_fail".to_owned(),
-            }),
-            None => None,
-            Some(err_code) => (reply.get("result_code") == Some("FAIL")).then(|| err_code.to_owned()),
+    pub fn reply(outcome: Outcome, reply: &Reply, query: Payment, ids: OrderIds) -> Self {
+        let reason = match reply.code() {
+            ReplyCode::SignatureRejected if !reply.is_signed() => Some("signature".to_owned()),
+            _ if !reply.is_signed() => Some("unsigned_fail".to_owned()),
+            _ => reply.err_code().map(str::to_owned),
         };
-        Self::replied(outcome, reply.fields().clone(), reason, query, request)
+        Self::replied(outcome, reply.fields().clone(), reason, query, ids)
     }
 
-    /// The answer that closeorder gives for what a query has shown, so that callers who only know CloudPay act rightly.
-    /// It has no `sign` and no `nonce_str`: those of a reply would not fit it.
+    /// An answer that is built here. It has no `sign` and no `nonce_str`: those of a reply would not fit it.
     #[must_use]
-    pub fn shown_by_query(outcome: Outcome, shown: ShownByQuery, query: Option<&Reply>, request: &Request<'_>) -> Self {
-        let merchant = request.merchant();
+    pub fn built(outcome: Outcome, built: &BuiltReply, query: Payment, ids: OrderIds) -> Self {
         let fields = [
             ("return_code", Some("SUCCESS")),
             ("return_msg", Some("OK")),
             ("result_code", Some("FAIL")),
-            ("err_code", Some(shown.err_code())),
-            ("err_code_des", Some(shown.err_code_des())),
-            ("appid", Some(merchant.appid())),
-            ("mch_id", Some(merchant.mch_id())),
-            ("sub_appid", request.sub_appid()),
-            ("sub_mch_id", request.sub_mch_id()),
+            ("err_code", Some(built.err_code)),
+            ("err_code_des", Some(&built.err_code_des)),
+            ("appid", ids.appid.as_deref()),
+            ("mch_id", Some(&ids.mch_id)),
+            ("sub_appid", ids.sub_appid.as_deref()),
+            ("sub_mch_id", ids.sub_mch_id.as_deref()),
         ];
         let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
-        Self::replied(outcome, fields.collect(), Some(shown.err_code().to_owned()), query, request)
+        Self::replied(outcome, fields.collect(), Some(built.err_code.to_owned()), query, ids)
     }
 
-    fn replied(
-        outcome: Outcome,
-        mut fields: Fields,
-        reason: Option<String>,
-        query: Option<&Reply>,
-        request: &Request<'_>,
-    ) -> Self {
-        let added = QUERY_FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), query?.get(name)?.to_owned())));
-        fields.extend(added);
-        let replied = Replied {
-            fields,
-            reason,
-            mch_id: request.merchant().mch_id().to_owned(),
-            sub_mch_id: request.sub_mch_id().map(str::to_owned),
-            out_trade_no: request.out_trade_no().to_owned(),
-        };
-        Self { outcome, result: Ok(replied) }
+    fn replied(outcome: Outcome, fields: Fields, reason: Option<String>, payment: Payment, ids: OrderIds) -> Self {
+        let result = Ok(Replied { fields, payment, reason, ids });
+        Self { outcome, confirmed: false, is_rate_limited: false, result }
     }
 
     /// The log's `reason`.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match &self.result {
+            _ if self.is_rate_limited => Some("rate_limited"),
             Ok(replied) => replied.reason.as_deref(),
-            Err(fault) => Some(fault.name()),
+            Err(fault) => Some(fault.reason()),
         }
     }
 }
 
-/// Either form is one flat object: `errCode` is a number, all else text.
+/// Either form is one flat object: `errCode` is a number, `confirmed` a boolean, all else text.
 impl Serialize for Answer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("outcome", self.outcome.as_str())?;
+        map.serialize_entry("confirmed", &self.confirmed)?;
         match &self.result {
             Ok(replied) => {
                 map.serialize_entry("errCode", &0)?;
@@ -174,7 +173,9 @@ impl Replied {
     /// The value of a field under its documented name, if it isn't empty.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.fields.get(name).map(String::as_str)
+        let queried = self.payment.fields().find(|(it, _)| *it == name).map(|(_, value)| value);
+        let closed = || self.fields.get(name).filter(|_| is_free(name)).map(String::as_str);
+        queried.or_else(closed)
     }
 
     /// The fields under their documented names and, where it differs, under the name that wx-server-sdk gives them, with
@@ -182,18 +183,22 @@ impl Replied {
     fn json_fields(&self) -> BTreeMap<Cow<'_, str>, &str> {
         let mut json = BTreeMap::from([
             ("errMsg".into(), "cloudPay.closeOrder:ok"),
-            ("out_trade_no".into(), self.out_trade_no.as_str()),
-            ("outTradeNo".into(), self.out_trade_no.as_str()),
+            ("out_trade_no".into(), self.ids.out_trade_no.as_str()),
+            ("outTradeNo".into(), self.ids.out_trade_no.as_str()),
         ]);
         for (name, documented) in [("return_code", "returnCode"), ("return_msg", "returnMsg")] {
-            json.extend(self.get(name).map(|value| (documented.into(), value)));
+            json.extend(self.fields.get(name).map(|value| (documented.into(), value.as_str())));
         }
-        let is_free = |name: &str| !matches!(name, "return_code" | "return_msg") && !RESERVED.contains(&name);
-        for (name, value) in self.fields.iter().filter(|(name, _)| is_free(name)) {
+        for (name, value) in self.payment.fields() {
+            json.insert(name.into(), value);
+            json.insert(camel_case(name).into(), value);
+        }
+        let is_shown = |name: &str| !matches!(name, "return_code" | "return_msg") && is_free(name);
+        for (name, value) in self.fields.iter().filter(|(name, _)| is_shown(name)) {
             json.insert(name.into(), value);
         }
         // A field that has an alias's name by itself keeps it.
-        for (name, value) in &self.fields {
+        for (name, value) in self.fields.iter().filter(|(name, _)| is_shown(name)) {
             let alias = camel_case(name);
             if is_free(&alias) {
                 json.entry(alias.into()).or_insert(value);
@@ -201,6 +206,11 @@ impl Replied {
         }
         json
     }
+}
+
+/// Whether a field of closeorder's reply may have a name.
+fn is_free(name: &str) -> bool {
+    !RESERVED.contains(&name) && !Payment::NAMES.contains(&name) && !PAYMENT_NAMES.contains(&name)
 }
 
 /// Without the fields: a signature is one of them.
@@ -228,7 +238,12 @@ fn camel_case(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::camel_case;
+    use super::{PAYMENT_NAMES, Payment, camel_case};
+
+    #[test]
+    fn the_names_of_a_payment_are_those_of_wx_server_sdk() {
+        assert_eq!(Payment::NAMES.map(camel_case), PAYMENT_NAMES);
+    }
 
     #[test]
     fn names_become_camel_case_as_in_wx_server_sdk() {

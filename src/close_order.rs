@@ -4,6 +4,7 @@
 //! What follows an attempt is a table, `next_step`; when an order is queried and what that comes to are two more,
 //! `decision`; `operation` goes by them.
 
+mod backoff;
 mod decision;
 mod merchant_rules;
 mod next_step;
@@ -13,7 +14,10 @@ mod order_log;
 use std::{
     future::Future,
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -24,17 +28,17 @@ use crate::{
     answer::Answer,
     fault::Fault,
     merchants::{MerchantError, Merchants},
-    order::{Age, Invalid, Order, Problem, TimeStart},
-    wechat_pay::{Endpoints, Merchant, WechatPay},
+    order::{Invalid, MchId, Order, Problem},
+    wechat_pay::{Account, Endpoints, Exchanger, WechatPay},
 };
 use operation::Operation;
 use order_log::OrderLog;
 
 /// Closes orders; one serves every invocation of a warm process.
 #[derive(Debug)]
-pub struct CloseOrder {
+pub struct CloseOrder<E = WechatPay> {
     merchants: Merchants,
-    wechat_pay: WechatPay,
+    wechat_pay: E,
     endpoints: Endpoints,
     /// The longest that one attempt may take, connect to last byte.
     timeout: Duration,
@@ -51,18 +55,36 @@ pub struct Invocation<'a> {
     pub message_id: Option<&'a str>,
     /// Whether it is the first invocation of this process.
     pub is_cold_start: bool,
+    /// The batch of messages that the order came in: nobody waits for its answer.
+    pub batch: Option<&'a Batch>,
 }
 
-impl CloseOrder {
+/// What the orders of one batch know of each other.
+#[derive(Debug, Default)]
+pub struct Batch {
+    met_rate_limit: AtomicBool,
+}
+
+impl Batch {
+    fn met_rate_limit(&self) {
+        self.met_rate_limit.store(true, Ordering::Relaxed);
+    }
+
+    fn has_met_rate_limit(&self) -> bool {
+        self.met_rate_limit.load(Ordering::Relaxed)
+    }
+}
+
+impl<E: Exchanger> CloseOrder<E> {
     /// Puts the parts together; nothing is read or sent yet.
     #[must_use]
-    pub fn new(merchants: Merchants, wechat_pay: WechatPay, endpoints: Endpoints, timeout: Duration) -> Self {
+    pub fn new(merchants: Merchants, wechat_pay: E, endpoints: Endpoints, timeout: Duration) -> Self {
         Self { merchants, wechat_pay, endpoints, timeout }
     }
 
     /// Reads the secret ahead of the first order, as far as that succeeds in time, and returns it. A failure is not
     /// final: the first order reads it again and says so.
-    pub async fn prefetch(&self, within: Duration) -> Option<Arc<Merchant>> {
+    pub async fn prefetch(&self, within: Duration) -> Option<Arc<Account>> {
         self.merchants.prefetch(Instant::now() + within).await
     }
 
@@ -84,7 +106,13 @@ impl CloseOrder {
                 let operation = async {
                     match self.start(&order, deadline, &mut log).await {
                         Ok(mut operation) => operation.run(confirm).await,
-                        Err(fault) => Answer::fault(fault),
+                        Err(fault) => {
+                            // What never began because the others of its batch had to wait for the rate limit.
+                            let never_began = fault == Fault::DeadlineExceeded { was_sent: false };
+                            let is_rate_limited =
+                                never_began && invocation.batch.is_some_and(Batch::has_met_rate_limit);
+                            Answer { is_rate_limited, ..Answer::fault(fault) }
+                        }
                     }
                 };
                 without_panic(operation).await
@@ -107,31 +135,23 @@ impl CloseOrder {
         order: &'a Order,
         deadline: Instant,
         log: &'a mut OrderLog<'l>,
-    ) -> Result<Operation<'a, 'l>, Fault> {
-        match order.time_start.map(|time_start| time_start.age(SystemTime::now())) {
-            None | Some(Age::OldEnough) => {}
-            Some(Age::TooYoung(wait)) => {
-                let retry_after_seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                return Err(Fault::TooYoung { retry_after_seconds });
-            }
-            Some(Age::FarFuture) => {
-                let zh = "不能晚于当前北京时间24小时以上";
-                let en = "must not be more than 24 hours in the future, Beijing time";
-                return Err(order.invalid(TimeStart::NAME, Problem { zh, en }).into());
-            }
+    ) -> Result<Operation<'a, 'l, E>, Fault> {
+        if let Some(wait) = order.wait(SystemTime::now())? {
+            return Err(Fault::TooEarly(wait));
         }
         // A batch can be longer than its time: what has not begun by then does not begin.
         if deadline <= Instant::now() {
             return Err(Fault::DeadlineExceeded { was_sent: false });
         }
-        let merchant = self.merchants.of(None, deadline).await.map_err(|error| match error {
-            MerchantError::Unnamed => Fault::from(order.invalid("mch_id", Problem::MISSING)),
+        let mch_id = order.mch_id.as_ref().map(MchId::as_str);
+        let account = self.merchants.of(mch_id, deadline).await.map_err(|error| match error {
+            MerchantError::Unnamed => order.contradicted(MchId::NAME, Problem::MISSING).into(),
             MerchantError::Unavailable { cause } => Fault::CredentialsUnavailable { cause },
             MerchantError::NoSuchMerchant { cause } => Fault::NoSuchMerchant { cause },
         })?;
-        log.merchant(&merchant);
-        merchant_rules::check(order, &merchant)?;
-        Ok(Operation::new(self, order, merchant, deadline, log))
+        log.merchant(account.merchant());
+        merchant_rules::check(order, account.merchant())?;
+        Ok(Operation::new(self, order, account, deadline, log))
     }
 }
 

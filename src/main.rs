@@ -80,12 +80,12 @@ async fn serve() -> Result<(), Error> {
         wechat_pay::Endpoints::new(config.preferred_endpoint, config.other_endpoints),
         config.timeout,
     );
-    let merchant = close_order.prefetch(PREFETCH_TIMEOUT).await;
+    let account = close_order.prefetch(PREFETCH_TIMEOUT).await;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         endpoints = endpoints.join(","),
-        mch_type = merchant.as_ref().map(|merchant| merchant.mch_type().as_str()),
-        secret_read = merchant.is_some(),
+        mch_type = account.as_ref().map(|account| account.merchant().mch_type().as_str()),
+        secret_read = account.is_some(),
         duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
         "start"
     );
@@ -94,7 +94,7 @@ async fn serve() -> Result<(), Error> {
     let worker_ended = Arc::new(Notify::new());
     let runtime = Runtime::new(service_fn(move |event| {
         let function = Arc::clone(&function);
-        async move { function.answer(event).await }
+        async move { function.handle(event).await }
     }))
     .layer(MapRequestLayer::new(trigger::json_only))
     .layer(layer_fn(|inner| Watched { inner, _ended: Ended(Arc::clone(&worker_ended)) }));

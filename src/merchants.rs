@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 pub use secret_id::{InvalidSecretId, SecretId};
 
-use crate::wechat_pay::Merchant;
+use crate::wechat_pay::Account;
 use cached::{CachedMerchant, Failure, FailureKind};
 use clock::Now;
 use secrets_manager::SecretsManager;
@@ -80,7 +80,7 @@ impl Merchants {
     /// # Errors
     /// [`MerchantError`], after the `deadline` at the latest. A cached merchant serves while Secrets Manager is down, and
     /// that holds an order up by two seconds at most, or by half its time if that is less.
-    pub async fn of(&self, mch_id: Option<&str>, deadline: Instant) -> Result<Arc<Merchant>, MerchantError> {
+    pub async fn of(&self, mch_id: Option<&str>, deadline: Instant) -> Result<Arc<Account>, MerchantError> {
         let current = match (&self.0, mch_id) {
             (Kind::One(cached), _) => cached.current(deadline).await,
             (Kind::Several(_), None) => return Err(MerchantError::Unnamed),
@@ -95,7 +95,7 @@ impl Merchants {
     /// Another key of the same merchant than the one whose signature was rejected or did not match, if the secret has
     /// changed: read anew at most once a minute for each merchant; concurrent orders share the read. The caller bounds it by
     /// its own deadline.
-    pub async fn reread_if_changed(&self, used: &Merchant) -> Option<Arc<Merchant>> {
+    pub async fn reread_if_changed(&self, used: &Account) -> Option<Arc<Account>> {
         match &self.0 {
             Kind::One(cached) => cached.reread_if_changed(used).await,
             Kind::Several(several) => several.reread_if_changed(used).await,
@@ -104,7 +104,7 @@ impl Merchants {
 
     /// Reads the secret ahead of the first order, where there is one merchant, and returns that. A failure is not final: the
     /// first order reads it again and says so.
-    pub async fn prefetch(&self, deadline: Instant) -> Option<Arc<Merchant>> {
+    pub async fn prefetch(&self, deadline: Instant) -> Option<Arc<Account>> {
         match &self.0 {
             Kind::One(cached) => cached.current(deadline).await.ok(),
             Kind::Several(_) => None,

@@ -4,18 +4,21 @@
 //! since callers of CloudPay mix them. Numbers are rejected by field name: an `out_trade_no` can have more digits than a
 //! JavaScript number holds, and a rounded one would close another order.
 
-mod age;
+mod earliest;
 mod event;
 mod fields;
 
-use std::fmt;
+use std::{borrow::Cow, fmt, time::SystemTime};
 
-pub use age::{Age, TimeStart};
-pub use fields::{NonceStr, OutTradeNo, SubAppid, SubMchId};
+pub use earliest::{CloseAt, TimeStart, Wait, WaitFor};
+pub(crate) use event::field_of;
+pub use fields::{MchId, NonceStr, OutTradeNo, SubAppid, SubMchId};
 
 /// An order to close, every field within WeChat Pay's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
+    /// The merchant whose order it is; a deployment for several merchants needs it.
+    pub mch_id: Option<MchId>,
     /// The sub-merchant (特约商户) whose order it is; a partner's orders need one.
     pub sub_mch_id: Option<SubMchId>,
     /// The merchant's own order number.
@@ -26,8 +29,21 @@ pub struct Order {
     pub sub_appid: Option<SubAppid>,
     /// When the order was created; without it, the age is not checked.
     pub time_start: Option<TimeStart>,
+    /// When to close it, at the earliest; without it, now.
+    pub close_at: Option<CloseAt>,
     /// Whether the outcome is to be proved by a query, if the caller says so.
     pub confirm: Option<bool>,
+}
+
+/// What identifies an order, as far as it is known and valid: for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownIds {
+    /// The merchant.
+    pub mch_id: Option<MchId>,
+    /// The sub-merchant.
+    pub sub_mch_id: Option<SubMchId>,
+    /// The order number.
+    pub out_trade_no: Option<OutTradeNo>,
 }
 
 impl Order {
@@ -41,59 +57,99 @@ impl Order {
         event::parse(event, name)
     }
 
-    /// A problem with a field of this order.
+    /// How long nothing may be sent yet: until the later of `close_at` and five minutes after `time_start`.
+    ///
+    /// # Errors
+    /// [`Invalid`] when a time is further ahead than its rule allows: waiting would not help.
+    pub fn wait(&self, now: SystemTime) -> Result<Option<Wait>, Invalid> {
+        let too_far = |(field, problem)| self.invalid(field, problem);
+        earliest::wait(self.time_start, self.close_at, now).map_err(too_far)
+    }
+
+    /// What identifies it.
+    #[must_use]
+    pub fn ids(&self) -> KnownIds {
+        KnownIds {
+            mch_id: self.mch_id.clone(),
+            sub_mch_id: self.sub_mch_id.clone(),
+            out_trade_no: Some(self.out_trade_no.clone()),
+        }
+    }
+
+    /// A problem with a field of this order, whatever the secret says.
     #[must_use]
     pub fn invalid(&self, field: &'static str, problem: Problem) -> Invalid {
-        let (sub_mch_id, out_trade_no) = (self.sub_mch_id.clone(), Some(self.out_trade_no.clone()));
-        Invalid { field, problem, sub_mch_id, out_trade_no }
+        Invalid { field, problem, kind: InvalidKind::BrokenRule, ids: Box::new(self.ids()) }
+    }
+
+    /// A problem with a field of this order that another secret or setting would not have.
+    #[must_use]
+    pub fn contradicted(&self, field: &'static str, problem: Problem) -> Invalid {
+        Invalid { kind: InvalidKind::Contradicted, ..self.invalid(field, problem) }
     }
 }
 
-/// A field of the event that is missing or breaks its rule.
+/// Why an event or a body is not an order that can be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
     /// The field, in WeChat Pay's spelling; `event` or `body` for the whole.
     pub field: &'static str,
     /// What is wrong with it.
     pub problem: Problem,
-    /// The sub-merchant, for the log, if the event has a valid one.
-    pub sub_mch_id: Option<SubMchId>,
-    /// The order number, for the log, if the event has a valid one.
-    pub out_trade_no: Option<OutTradeNo>,
+    /// Whether there is an order, and whether it would be invalid with any secret.
+    pub kind: InvalidKind,
+    /// Which order it is, for the log.
+    pub ids: Box<KnownIds>,
+}
+
+/// What kind of invalid input it is. It decides which log line there is, and what a queue does with the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidKind {
+    /// There is no order number at the top level.
+    NoOrder,
+    /// A field breaks its own rule: no secret would make it valid.
+    BrokenRule,
+    /// The secret or the deployment's settings contradict a field: it may be these that are wrong.
+    Contradicted,
 }
 
 /// The rule that a field breaks, in both languages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// For `returnMsg`.
-    pub zh: &'static str,
+    pub zh: Cow<'static, str>,
     /// For `errMsg`.
-    pub en: &'static str,
+    pub en: Cow<'static, str>,
 }
 
 impl Problem {
     /// A required field is absent.
-    pub const MISSING: Self = Self { zh: "必填", en: "is required" };
+    pub const MISSING: Self = Self::new("必填", "is required");
     /// The whole is not a JSON object.
-    pub const NOT_AN_OBJECT: Self = Self {
-        zh: "须为含有 out_trade_no 的JSON对象",
-        en: "must be a JSON object with out_trade_no (and sub_mch_id, for a service provider)",
-    };
+    pub const NOT_AN_OBJECT: Self =
+        Self::new("须为含有 out_trade_no 的JSON对象", "must be a JSON object with out_trade_no");
     /// The value is not a JSON string.
     pub const NOT_A_STRING: Self =
-        Self { zh: "须为字符串,数字会丢失精度", en: "must be a JSON string (a number would lose digits)" };
+        Self::new("须为字符串,数字会丢失精度", "must be a JSON string (a number would lose digits)");
     /// The value is neither `true` nor `false`.
-    pub const NOT_A_BOOLEAN: Self = Self { zh: "须为 true 或 false", en: "must be true or false" };
-    /// The field is there twice, with different values.
-    pub const CONTRADICTION: Self =
-        Self { zh: "下划线与驼峰写法的值不一致", en: "is given in two spellings that differ" };
+    pub const NOT_A_BOOLEAN: Self = Self::new("须为 true 或 false", "must be true or false");
+    /// The field is there in both spellings, with different values.
+    pub const CONTRADICTION: Self = Self::new("下划线与驼峰写法的值不一致", "is given in two spellings that differ");
+    /// The field is there twice under the same name, with different values.
+    pub const REPEATED: Self = Self::new("字段重复,且值不一致", "is given twice, with different values");
+
+    /// A rule in both languages.
+    #[must_use]
+    pub const fn new(zh: &'static str, en: &'static str) -> Self {
+        Self { zh: Cow::Borrowed(zh), en: Cow::Borrowed(en) }
+    }
 }
 
 impl Invalid {
-    /// A problem of a field, with nothing known of the order it belongs to.
+    /// A problem of what has no order in it.
     #[must_use]
-    pub fn new(field: &'static str, problem: Problem) -> Self {
-        Self { field, problem, sub_mch_id: None, out_trade_no: None }
+    pub fn no_order(field: &'static str, problem: Problem) -> Self {
+        Self { field, problem, kind: InvalidKind::NoOrder, ids: Box::default() }
     }
 
     /// The field and its rule in Chinese.

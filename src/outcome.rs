@@ -3,7 +3,7 @@
 /// What became of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It is closed, now or before: on WeChat Pay's word alone, or proved by a query.
+    /// It is closed, now or before.
     Closed,
     /// It is paid, or was paid and refunded since.
     Paid,
@@ -38,9 +38,9 @@ impl Outcome {
         }
     }
 
-    /// Whether nothing is left to do about the order: a message about it is done, and is told to the back end.
+    /// Whether nothing is left to do about the order: a message about it is acknowledged, and the back end notified.
     #[must_use]
-    pub fn is_settled(self) -> bool {
+    pub fn is_terminal(self) -> bool {
         matches!(self, Self::Closed | Self::Paid | Self::NotFound)
     }
 }

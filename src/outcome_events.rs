@@ -46,11 +46,12 @@ impl OutcomeEvent {
     /// The event for an answer that settles its order.
     #[must_use]
     pub fn new(answer: &Answer, replied: &Replied, message_id: &str) -> Self {
-        let own: [(_, Option<Value>); 5] = [
+        let own: [(_, Option<Value>); 6] = [
             ("outcome", Some(answer.outcome.as_str().into())),
-            ("mch_id", Some(replied.mch_id.as_str().into())),
-            ("sub_mch_id", replied.sub_mch_id.as_deref().map(Value::from)),
-            ("out_trade_no", Some(replied.out_trade_no.as_str().into())),
+            ("confirmed", Some(answer.confirmed.into())),
+            ("mch_id", Some(replied.ids.mch_id.as_str().into())),
+            ("sub_mch_id", replied.ids.sub_mch_id.as_deref().map(Value::from)),
+            ("out_trade_no", Some(replied.ids.out_trade_no.as_str().into())),
             ("message_id", Some(message_id.into())),
         ];
         let facts = FACTS.map(|name| (name, replied.get(name).map(Value::from)));

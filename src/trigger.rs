@@ -1,14 +1,13 @@
 //! One event in, one answer out: which trigger is it, and how does it want its answer?
 //!
-//! Triggers are told apart by the event's own shape, with one look at the top level. What looks like an event of a service
-//! that is not supported is raised; all else is a direct call.
+//! Triggers are told apart by the event's own shape, with one look at its outside. What carries no order is raised, but for
+//! what can be the mistake of a caller who waits for the answer.
 
 mod direct;
-mod envelope;
+mod event;
+mod further_in;
 mod http;
 mod sqs;
-mod top_level;
-mod unsupported;
 
 use std::{
     panic::AssertUnwindSafe,
@@ -19,10 +18,10 @@ use std::{
 use futures_util::FutureExt;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, LambdaInvocation};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
 
-use self::top_level::TopLevel;
+use self::event::Event;
 use crate::{
     answer::Answer,
     close_order::{CloseOrder, Invocation},
@@ -35,6 +34,9 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(250);
 
 /// How long an invocation has whose deadline has passed on arrival: emulators send constants, and clocks differ.
 const DEFAULT_TIME: Duration = Duration::from_secs(10);
+
+/// Longest text of an invoker's in the log, in characters.
+const MAX_TEXT: usize = 128;
 
 /// The longest that a Lambda function runs.
 const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
@@ -59,12 +61,12 @@ pub enum Output {
     Sqs(sqs::BatchResponse),
 }
 
-/// Lets only JSON through to [`Function::answer`]: all else is answered as `null` is, where the runtime would raise its
-/// own error, with a Rust type's path in it. Lambda itself lets nothing else in; emulators do.
+/// Lets only JSON through to [`Function::handle`]: other text becomes a JSON string and is rejected as that, where the
+/// runtime would raise its own error, with a Rust type's path in it. Lambda itself lets nothing else in; emulators do.
 #[must_use]
 pub fn json_only(mut invocation: LambdaInvocation) -> LambdaInvocation {
     if serde_json::from_slice::<&RawValue>(&invocation.body).is_err() {
-        invocation.body = "null".into();
+        invocation.body = Value::from(String::from_utf8_lossy(&invocation.body)).to_string().into();
     }
     invocation
 }
@@ -76,18 +78,19 @@ impl Function {
         Self { close_order, outcome_events, is_warm: AtomicBool::new(false) }
     }
 
-    /// Answers one invocation.
+    /// Handles one invocation.
     ///
     /// # Errors
     /// What the runtime raises as a function error: a direct call's [`Fault`], unless the function itself rejects the
-    /// order; a batch that can't be answered; an event of a service that is not supported.
-    pub async fn answer(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Output, Diagnostic> {
+    /// order; a batch that can't be answered; an event that carries no order.
+    pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Output, Diagnostic> {
         let context = &event.context;
         let invocation = Invocation {
             request_id: &context.request_id,
-            xray_trace_id: context.xray_trace_id.as_deref().map(trace_root),
+            xray_trace_id: context.xray_trace_id.as_deref().map(|header| shown(trace_root(header))),
             message_id: None,
             is_cold_start: !self.is_warm.swap(true, Ordering::Relaxed),
+            batch: None,
         };
         let answered = AssertUnwindSafe(self.dispatch(event.payload.get(), deadline(context), invocation));
         // An order's own panic is caught with its log line; the runtime would show the text of any other to the caller.
@@ -97,57 +100,44 @@ impl Function {
     }
 
     async fn dispatch(&self, event: &str, deadline: Instant, invocation: Invocation<'_>) -> Result<Output, Diagnostic> {
-        let event = event.trim_ascii();
-        if let Some(message) = event.starts_with('[').then(|| unsupported::list(event)).flatten() {
-            return Err(self.unsupported(message, invocation));
-        }
-        let fields = TopLevel::parse(event);
-        // An order may have fields of any name, these two as well.
-        let is_order = fields.is_order();
-        if let Some(request_context) = fields.get("requestContext") {
-            let request = http::HttpRequest::parse(event);
-            if let Some(method) = request.method() {
-                return Ok(Output::Http(http::answer(self, &request, &method, deadline, invocation).await));
+        let order = match Event::look(event.trim_ascii()) {
+            Event::Http(request) => {
+                return Ok(Output::Http(http::handle(self, &request, deadline, invocation).await));
             }
-            if !is_order {
-                return Err(self.unsupported(unsupported::without_method(request_context), invocation));
-            }
-        }
-        if let Some(records) = fields.get("Records").and_then(|raw| serde_json::from_str::<Vec<_>>(raw.get()).ok()) {
-            if let Some(batch) = sqs::Batch::parse(&records).filter(|_| !(is_order && records.is_empty())) {
-                return match sqs::answer(self, &batch, deadline, invocation).await {
+            Event::Batch(batch) => {
+                return match sqs::handle(self, &batch, deadline, invocation).await {
                     Ok(response) => Ok(Output::Sqs(response)),
                     Err(fault) => Err(raise(&fault, &Answer::fault(fault.clone()))),
                 };
             }
-            if !is_order {
-                return Err(self.unsupported(unsupported::records(&records), invocation));
+            Event::Unsupported(invalid) => {
+                let fault = Fault::UnsupportedEvent(invalid);
+                return Err(raise(&fault, &self.close_order.log_fault(fault.clone(), invocation)));
             }
-        }
-        if let Some(message) = unsupported::object(&fields) {
-            return Err(self.unsupported(message, invocation));
-        }
-        match direct::answer(self, event, deadline, invocation).await {
+            Event::Order(order) => order,
+            Event::Mistake(invalid) => Err(invalid),
+        };
+        match direct::handle(self, order, deadline, invocation).await {
             Ok(answer) => Ok(Output::Direct(answer)),
             Err((fault, answer)) => Err(raise(&fault, &answer)),
         }
-    }
-
-    fn unsupported(&self, message: std::borrow::Cow<'static, str>, invocation: Invocation<'_>) -> Diagnostic {
-        let fault = Fault::UnsupportedEvent(message);
-        raise(&fault, &self.close_order.log_fault(fault.clone(), invocation))
     }
 }
 
 /// The function error that Lambda passes on.
 fn raise(fault: &Fault, answer: &Answer) -> Diagnostic {
-    Diagnostic { error_type: fault.name().to_owned(), error_message: fault.message(answer.outcome) }
+    Diagnostic { error_type: fault.error_type().to_owned(), error_message: fault.error_message(answer.outcome) }
 }
 
 /// The id of a trace: the `Root` of Lambda's header `Root=1-…;Parent=…;Sampled=…`.
 fn trace_root(header: &str) -> &str {
     let root = header.split(';').find_map(|part| part.strip_prefix("Root="));
     root.unwrap_or(header)
+}
+
+/// A text that whoever invokes the function can set, as far as the log shows it.
+fn shown(text: &str) -> &str {
+    text.char_indices().nth(MAX_TEXT).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 /// When the answer must be on its way.
@@ -169,7 +159,7 @@ mod tests {
         sync::{Arc, Mutex},
     };
 
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
@@ -220,7 +210,7 @@ mod tests {
         let function = function_that_panics();
         let answer = async |event: &str| {
             let payload = RawValue::from_string(event.to_owned()).unwrap();
-            let answer = function.answer(LambdaEvent::new(payload, Context::default())).await;
+            let answer = function.handle(LambdaEvent::new(payload, Context::default())).await;
             answer.map(|output| serde_json::to_value(output).unwrap())
         };
 
@@ -234,11 +224,19 @@ mod tests {
         assert_eq!(batch["batchItemFailures"].as_array().unwrap().len(), 2);
 
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        let lines = log.lines().filter(|line| line.contains("outcome=\"unknown\" reason=\"InternalError\""));
+        let lines =
+            log.lines().filter(|line| line.contains("outcome=\"unknown\" confirmed=false reason=\"InternalError\""));
         assert_eq!(lines.filter(|line| line.contains("ERROR")).count(), 4, "{log}");
         for text in [raised.error_message, body.to_string(), log] {
             assert!(!text.contains("choked"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_of_an_invokers_has_128_characters_in_the_log() {
+        assert_eq!(shown(&"订".repeat(129)), "订".repeat(128));
+        assert_eq!(shown(&"订".repeat(128)), "订".repeat(128));
+        assert_eq!(shown(""), "");
     }
 
     #[test]

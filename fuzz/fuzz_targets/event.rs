@@ -64,7 +64,7 @@ fuzz_target!(|event: &str| {
     let Ok(payload) = RawValue::from_string(event.to_owned()) else { return };
     WORLD.with(|world| {
         let event = LambdaEvent::new(payload, Context::default());
-        match world.runtime.block_on(world.function.answer(event)) {
+        match world.runtime.block_on(world.function.handle(event)) {
             Ok(answer) => {
                 let answer = serde_json::to_value(&answer).unwrap();
                 let is_answer = answer["returnCode"] == "FAIL" && answer["outcome"] == "not_sent"
@@ -73,7 +73,7 @@ fuzz_target!(|event: &str| {
                 assert!(is_answer, "{answer}");
             }
             Err(raised) => {
-                let error_types = ["CredentialsUnavailable", "UnsupportedEvent", "InvalidBatch"];
+                let error_types = ["CredentialsUnavailable", "UnsupportedEvent", "NotDue", "InvalidBatch"];
                 assert!(error_types.contains(&raised.error_type.as_str()), "{raised:?}");
             }
         }

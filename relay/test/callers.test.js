@@ -5,30 +5,38 @@
 'use strict'
 
 const assert = require('node:assert')
+const { createHash } = require('node:crypto')
 const fs = require('node:fs')
 const Module = require('node:module')
 const path = require('node:path')
 const { before, test } = require('node:test')
-const { OPENID, SUB_MCH_ID, gateway, merchantFunction, order, realFunction, wechatCloud } = require('./mocks')
+const {
+  OPENID, SUB_MCH_ID, gateway, lambda, listen, merchantFunction, order, realFunction, relay, wechatCloud
+} = require('./mocks')
 
 const RELAY = path.resolve(__dirname, '../close-order')
 const REQUIRED = /require\((['"])(?:wx-server-sdk|\.\/close-order)\1\)/
 
-/** The shop's own records of its orders. */
+/** The shop's own records of its orders, and which of them were updated. */
 const documents = []
+const updated = []
 
 let wechatPay
 before(async () => {
   wechatPay = await gateway()
-  await wechatCloud(order => wechatPay.replies[order.out_trade_no], documents)
+  await wechatCloud(order => wechatPay.replies[order.out_trade_no], documents, updated)
 })
 
 /** The module in this source, with another module for its one require. */
 function load (source, name, required) {
   assert.strictEqual(source.split(REQUIRED).length, 3, `${name} has one require`)
+  return compiled(source.replace(REQUIRED, `require(${JSON.stringify(required)})`), name)
+}
+
+function compiled (source, name) {
   const loaded = new Module(name, module)
   loaded.paths = module.paths
-  loaded._compile(source.replace(REQUIRED, `require(${JSON.stringify(required)})`), name)
+  loaded._compile(source, name)
   return loaded.exports
 }
 
@@ -60,6 +68,8 @@ for (const [name, source] of sources) {
         userInfo: { appId: 'wx8888888888888888', openId: 'o1' },
         tcbContext: {}
       }
+      // Passed on, it would be the merchant who signs.
+      if (!source.includes('mchId')) delete event.mchId
       const ours = await load(source, name, RELAY).main({ ...event }, {})
       assert.ok(wechatPay.replies[orderNo], 'closeorder was called')
       const theirs = await load(source, name, 'wx-server-sdk').main({ ...event }, {})
@@ -69,18 +79,49 @@ for (const [name, source] of sources) {
 }
 
 for (const [name, text] of readmes) {
-  const examples = [...text.matchAll(/```js\n(.*?)```/gs)].map(([, source]) => source)
+  const [example, later, ...more] = [...text.matchAll(/```js\n(.*?)```/gs)].map(([, source]) => source)
 
   test(`${name}: the example returns the outcome of the caller's own order`, async () => {
-    assert.strictEqual(examples.length, 1)
+    assert.deepStrictEqual(more, [])
+    updated.length = 0
     for (const [word, outcome] of [['RELAY', 'closed'], ['ORDERCLOSED', 'closed'], ['ORDERPAID', 'paid'], ['USERPAYING', 'open']]) {
       merchantFunction() // sets the environment
       const outTradeNo = order(word)
       documents.push({ _id: `id-${outTradeNo}`, _openid: OPENID, outTradeNo })
-      const returned = await load(examples[0], name, RELAY).main({ orderId: `id-${outTradeNo}` }, {})
+      const returned = await load(example, name, RELAY).main({ orderId: `id-${outTradeNo}` }, {})
       assert.deepStrictEqual(returned, { outcome })
       assert.ok(wechatPay.queries[outTradeNo], 'the outcome is proved by a query')
+      assert.deepStrictEqual(updated.splice(0), outcome === 'closed' ? [`id-${outTradeNo}`] : [])
     }
+  })
+
+  test(`${name}: the example marks nothing as closed that is not confirmed`, async () => {
+    const stub = await lambda(() => ({ body: { returnCode: 'SUCCESS', errCode: 0, outcome: 'closed', confirmed: false } }))
+    stub.relay()
+    documents.push({ _id: 'unconfirmed', _openid: OPENID, outTradeNo: 'A1' })
+    await load(example, name, RELAY).main({ orderId: 'unconfirmed' }, {})
+    assert.deepStrictEqual(updated, [])
+  })
+
+  test(`${name}: the example for later sends one order with its time`, async () => {
+    const sent = []
+    const endpoint = await listen((request, body, response) => {
+      sent.push(JSON.parse(body.toString()))
+      response.end(JSON.stringify({ MessageId: '1', MD5OfMessageBody: createHash('md5').update(sent.at(-1).MessageBody).digest('hex') }))
+    })
+    relay({ AWS_ENDPOINT_URL_SQS: endpoint, CLOSE_ORDER_QUEUE_URL: `${endpoint}/123456789012/orders` }) // sets the environment
+    for (const [minutes, delay] of [[5, 300], [15, 900], [120, 900]]) {
+      const began = Date.now()
+      await compiled(later, name).closeLater('A1', minutes)
+      const { QueueUrl, DelaySeconds, MessageBody } = sent.at(-1)
+      assert.deepStrictEqual([QueueUrl, DelaySeconds], [process.env.CLOSE_ORDER_QUEUE_URL, delay])
+      const { close_at: closeAt, ...event } = JSON.parse(MessageBody)
+      assert.deepStrictEqual(event, { out_trade_no: 'A1' })
+      assert.match(closeAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+      const late = Date.parse(closeAt) - began - minutes * 60000
+      assert.ok(late >= 0 && late < 10000)
+    }
+    assert.strictEqual(sent.length, 3)
   })
 
   test(`${name}: the example closes nobody else's order, whatever the event says`, async () => {
@@ -88,14 +129,14 @@ for (const [name, text] of readmes) {
     const outTradeNo = order()
     documents.push({ _id: `id-${outTradeNo}`, _openid: 'somebody-else', outTradeNo })
     const event = { orderId: `id-${outTradeNo}`, out_trade_no: outTradeNo, outTradeNo, _openid: 'somebody-else' }
-    await assert.rejects(load(examples[0], name, RELAY).main(event, {}))
+    await assert.rejects(load(example, name, RELAY).main(event, {}))
     assert.strictEqual(wechatPay.requests[outTradeNo], undefined)
   })
 
   test(`${name} installs what is tested`, () => {
-    const { dependencies } = require('../package.json')
-    const named = [...text.matchAll(/"@aws-sdk\/client-lambda": "([^"]+)"/g)].map(([, version]) => version)
-    assert.deepStrictEqual(named, [dependencies['@aws-sdk/client-lambda']])
+    const { dependencies, devDependencies } = require('../package.json')
+    const named = Object.fromEntries([...text.matchAll(/"(@aws-sdk\/[\w-]+)": "([^"]+)"/g)].map(([, sdk, version]) => [sdk, version]))
+    assert.deepStrictEqual(named, { ...dependencies, '@aws-sdk/client-sqs': devDependencies['@aws-sdk/client-sqs'] })
   })
 }
 

@@ -76,7 +76,7 @@ for (const version of Object.keys(SDKS)) {
       assert.strictEqual(theirs.errCode, 0)
       assert.strictEqual(ours.err_code, wechatPay.replies[outTradeNo].err_code)
       // Whatever else is in ours is WeChat Pay's own spelling of a field, what a query added, or named here.
-      const more = ['outcome', 'out_trade_no', 'outTradeNo', ...wechatPay.queries[outTradeNo] ? QUERY_FIELDS : []]
+      const more = ['outcome', 'confirmed', 'out_trade_no', 'outTradeNo', ...wechatPay.queries[outTradeNo] ? QUERY_FIELDS : []]
       for (const name of Object.keys(ours)) {
         assert.ok(name in theirs || name in wechatPay.replies[outTradeNo] || more.includes(name), name)
       }

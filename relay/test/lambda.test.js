@@ -7,7 +7,9 @@ const { test } = require('node:test')
 const { SUB_MCH_ID, lambda, relay } = require('./mocks')
 
 const ORDER = { sub_mch_id: SUB_MCH_ID, out_trade_no: 'A1' }
-const CLOSED = { body: { returnCode: 'SUCCESS', resultCode: 'SUCCESS', errCode: 0, errMsg: 'cloudPay.closeOrder:ok' } }
+const CLOSED = {
+  body: { outcome: 'closed', returnCode: 'SUCCESS', resultCode: 'SUCCESS', errCode: 0, errMsg: 'cloudPay.closeOrder:ok' }
+}
 const functionError = body => ({ headers: { 'x-amz-function-error': 'Unhandled' }, body })
 const awsError = (status, name, message = 'x') => ({ status, headers: { 'x-amzn-errortype': name }, body: { message } })
 
@@ -16,6 +18,7 @@ async function rejection (answers, env) {
   const stub = await lambda(answers)
   const error = await stub.relay(env).cloudPay.closeOrder(ORDER).then(() => assert.fail('it resolved'), error => error)
   assert.ok(error instanceof Error)
+  assert.strictEqual(error.confirmed, error.outcome === 'open')
   assert.match(error.errMsg, new RegExp(`^cloudPay\\.closeOrder:fail ${error.errCode} [a-z ]+\\. `))
   return { ...error, calls: stub.calls.length, shown: `${error.stack}${JSON.stringify(error)}` }
 }
@@ -27,36 +30,54 @@ test('the call is signed, and carries the order alone', async () => {
   assert.deepStrictEqual(calls[0].event, ORDER)
   await cloud.closeOrder({ ...ORDER, confirm: true })
   assert.deepStrictEqual(calls[1].event, { ...ORDER, confirm: true })
+  const later = { ...ORDER, mch_id: '1230000109', close_at: '2026-11-28T12:30:00+08:00' }
+  await cloud.closeOrder({ ...ORDER, mchId: later.mch_id, closeAt: later.close_at })
+  assert.deepStrictEqual(calls[2].event, later)
   assert.match(decodeURIComponent(calls[0].path), /^\/2015-03-31\/functions\/arn:aws-cn:lambda:cn-north-1:.*\/invocations$/)
   assert.match(calls[0].headers.authorization, /Credential=AKIAEXAMPLE\/\d+\/cn-north-1\/lambda\//, "the ARN's region")
 })
 
-test('each fault of the function has its number, and says whether something was sent', async () => {
+test("an answer is confirmed if the function says so, and a fault's only if it is open", async () => {
+  for (const [said, confirmed] of [[true, true], [false, false], [undefined, false], ['true', false]]) {
+    const stub = await lambda(() => ({ body: { ...CLOSED.body, confirmed: said } }))
+    assert.strictEqual((await stub.relay().closeOrder(ORDER)).confirmed, confirmed)
+  }
+  const rejected = { returnCode: 'FAIL', returnMsg: 'x', errCode: -501007, errMsg: 'x', outcome: 'not_sent', confirmed: true }
+  assert.strictEqual((await rejection(() => ({ body: rejected }))).confirmed, false)
+})
+
+test('each fault of the function has its number, and says what became of the order by the word in brackets', async () => {
   for (const [errorType, errCode] of [
     ['CredentialsUnavailable', -501001],
     ['GatewayUnreachable', -501002],
     ['ReplyInvalid', -601001],
     ['DeadlineExceeded', -501002],
-    ['InternalError', -601001]
+    ['InternalError', -601001],
+    ['UnsupportedEvent', -501007],
+    ['NotDue', -501007]
   ]) {
     for (const [errorMessage, outcome] of [
-      ['why; the order may be closed, call again', 'unknown'],
-      ['why; nothing was sent, call again', 'not_sent'],
-      ['why; a query shows that the order is still open, call again', 'open']
+      ['[unknown] why, though nothing was sent at first; call again', 'unknown'],
+      ['[not_sent] why, call again', 'not_sent'],
+      ['[open] why, call again', 'open'],
+      ['[closed] why, call again', 'unknown'],
+      ['why [not_sent] call again', 'unknown'],
+      ['why; nothing was sent, call again', 'unknown']
     ]) {
       const error = await rejection(() => functionError({ errorType, errorMessage }))
-      assert.deepStrictEqual([error.errCode, error.outcome], [errCode, outcome])
-      assert.match(error.errMsg, new RegExp(`${errorType}: ${errorMessage}$`))
+      // That an order is open is what a query said.
+      assert.deepStrictEqual([error.errCode, error.outcome, error.confirmed], [errCode, outcome, outcome === 'open'])
+      assert.ok(error.errMsg.endsWith(`${errorType}: ${errorMessage}`))
       assert.strictEqual(error.calls, 1, 'the function has retried already')
     }
   }
 })
 
 test("cargo-lambda's emulator raises a fault with status 500", async () => {
-  const body = { errorType: 'ReplyInvalid', errorMessage: 'why; call again' }
-  const error = await rejection(() => ({ ...awsError(500, 'ReplyInvalid'), body }))
-  assert.deepStrictEqual([error.errCode, error.outcome], [-601001, 'unknown'])
-  assert.match(error.errMsg, /ReplyInvalid: why; call again$/)
+  const body = { errorType: 'GatewayUnreachable', errorMessage: '[not_sent] why; call again' }
+  const error = await rejection(() => ({ ...awsError(500, 'GatewayUnreachable'), body }))
+  assert.deepStrictEqual([error.errCode, error.outcome], [-501002, 'not_sent'])
+  assert.match(error.errMsg, /GatewayUnreachable: \[not_sent\] why; call again$/)
 })
 
 test('a function that Lambda ended may have closed the order', async () => {
@@ -133,6 +154,34 @@ test('a missing or wrong variable is named', async () => {
       relay({ [name]: value }).closeOrder(ORDER),
       { errCode: -501009, outcome: 'not_sent', errMsg: new RegExp(`:fail -501009 resource not initialized\\. the environment variable ${name} is not`) }
     )
+  }
+})
+
+test('a variable with a character that its header, host or path can\'t hold is named, before anything is sent', async () => {
+  const arn = 'arn:aws:lambda:eu-central-1:123456789012:function:close-order'
+  for (const [name, value] of [
+    ['AWS_ACCESS_KEY_ID', 'AKIAEXAMPLE\n'], ['AWS_ACCESS_KEY_ID', ' AKIAEXAMPLE'], ['AWS_ACCESS_KEY_ID', '"AKIAEXAMPLE"'],
+    ['AWS_SECRET_ACCESS_KEY', 'the-secret-access-key\n'], ['AWS_SECRET_ACCESS_KEY', 'the-secret\u200b-access-key'],
+    ['AWS_SESSION_TOKEN', 'the-session-token\r\n'], ['AWS_SESSION_TOKEN', '\u4ee4\u724c'],
+    ['CLOSE_ORDER_REGION', 'eu-central-1\n'], ['CLOSE_ORDER_REGION', 'eu-central-1.example.com/'],
+    ['CLOSE_ORDER_FUNCTION', 'close-order\n'], ['CLOSE_ORDER_FUNCTION', `${arn} `],
+    ['AWS_REGION', 'eu-central-1\n']
+  ]) {
+    const stub = await lambda(() => CLOSED)
+    const env = { ...name === 'AWS_REGION' && { CLOSE_ORDER_REGION: '' }, [name]: value }
+    const error = await stub.relay(env).closeOrder(ORDER).then(() => assert.fail(`${name} is ${value}`), error => error)
+    assert.deepStrictEqual([error.errCode, error.outcome, error.confirmed], [-501009, 'not_sent', false])
+    assert.match(error.errMsg, new RegExp(`the environment variable ${name} holds a character`))
+    assert.strictEqual(stub.calls.length, 0)
+    if (/KEY|TOKEN/.test(name)) assert.ok(!`${error.stack}${JSON.stringify(error)}`.includes(value.trim()), 'it is not repeated')
+  }
+})
+
+test('an ARN with a version or an alias is as good as a name', async () => {
+  for (const name of ['close-order:live', 'arn:aws:lambda:eu-central-1:123456789012:function:close-order:$LATEST']) {
+    const stub = await lambda(() => CLOSED)
+    await stub.relay({ CLOSE_ORDER_FUNCTION: name, AWS_SECRET_ACCESS_KEY: 'a/b+c=', AWS_SESSION_TOKEN: 'd/e+f==' }).closeOrder(ORDER)
+    assert.strictEqual(stub.calls.length, 1)
   }
 })
 

@@ -123,10 +123,10 @@ function fromMultipart (request, body) {
 
 /**
  * WeChat's cloud, as wx-server-sdk sees it: `cloudPay.closeOrder` gets the replies of the gateway above, a database's
- * query those of `documents` that match it, and an update succeeds. The SDK is led here by its own settings in
+ * query those of `documents` that match it, and an update succeeds, its document's id being added to `updated`. The SDK is led here by its own settings in
  * TCB_CONTEXT_CNFG (2.0.2 looks at the URL only when TCB_SDK_GRAY_0 is set, too); none of its code is replaced.
  */
-async function wechatCloud (replies, documents = []) {
+async function wechatCloud (replies, documents = [], updated = []) {
   const seen = []
   const url = await listen((request, body, response) => {
     const isPay = request.headers['content-type'].startsWith('multipart/form-data')
@@ -136,8 +136,11 @@ async function wechatCloud (replies, documents = []) {
     response.end(JSON.stringify(isPay ? replies(JSON.parse(asked.requestData), asked) : database(asked)))
   })
   function database ({ action, query }) {
-    if (action !== 'database.getDocument') return { requestId: '1', data: { updated: 1, data: '[]' } }
     const wanted = Object.entries(JSON.parse(query))
+    if (action !== 'database.getDocument') {
+      updated.push(...wanted.filter(([name]) => name === '_id').map(([, id]) => id))
+      return { requestId: '1', data: { updated: 1, data: '[]' } }
+    }
     const found = documents.filter(document => wanted.every(([name, value]) => document[name] === value))
     return { requestId: '1', data: { list: found.map(document => JSON.stringify(document)) } }
   }
@@ -167,5 +170,5 @@ async function lambda (answers) {
 }
 
 module.exports = {
-  OPENID, SUB_MCH_ID, gateway, given, lambda, merchantFunction, order, realFunction, relay, signed, wechatCloud
+  OPENID, SUB_MCH_ID, gateway, given, lambda, listen, merchantFunction, order, realFunction, relay, signed, wechatCloud
 }

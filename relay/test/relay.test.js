@@ -16,7 +16,7 @@ test('an order is closed, and the reply has every field in both spellings', asyn
   assert.strictEqual(reply.result_code, 'SUCCESS')
   assert.strictEqual(reply.errCode, 0)
   assert.strictEqual(reply.errMsg, 'cloudPay.closeOrder:ok')
-  assert.strictEqual(reply.outcome, 'closed')
+  assert.deepStrictEqual([reply.outcome, reply.confirmed], ['closed', false])
   assert.strictEqual(wechatPay.requests[outTradeNo].sub_mch_id, SUB_MCH_ID)
   assert.match(wechatPay.requests[outTradeNo].nonce_str, /^.{32}$/)
 })
@@ -39,13 +39,41 @@ test('confirm has the outcome proved by a query', async () => {
   for (const [word, outcome, state] of [['RELAY', 'closed', 'CLOSED'], ['ORDERPAID', 'paid', 'SUCCESS'], ['NEVERSTICKING', 'open', 'NOTPAY']]) {
     const outTradeNo = order(word)
     const reply = await realFunction().cloudPay.closeOrder({ subMchId: SUB_MCH_ID, outTradeNo, confirm: true })
-    assert.deepStrictEqual([reply.outcome, reply.trade_state, reply.tradeState], [outcome, state, state])
+    assert.deepStrictEqual([reply.outcome, reply.confirmed], [outcome, true])
+    assert.deepStrictEqual([reply.trade_state, reply.tradeState], [state, state])
     assert.ok(wechatPay.queries[outTradeNo])
   }
   const outTradeNo = order()
   const reply = await realFunction().cloudPay.closeOrder({ subMchId: SUB_MCH_ID, outTradeNo, confirm: false })
-  assert.strictEqual(reply.outcome, 'closed')
+  assert.deepStrictEqual([reply.outcome, reply.confirmed], ['closed', false])
   assert.strictEqual(wechatPay.queries[outTradeNo], undefined)
+})
+
+test('what confirm could not have proved is unknown', async () => {
+  const outTradeNo = order('QUERYDOWN')
+  const reply = await realFunction().cloudPay.closeOrder({ subMchId: SUB_MCH_ID, outTradeNo, confirm: true })
+  assert.deepStrictEqual([reply.outcome, reply.confirmed, reply.err_code], ['unknown', false, 'NOTCONFIRMED'])
+})
+
+test('a mch_id is the merchant of the secret, or it rejects', async () => {
+  const cloud = realFunction()
+  const { mch_id: mchId } = await cloud.closeOrder({ subMchId: SUB_MCH_ID, outTradeNo: order() })
+  const { outcome } = await cloud.closeOrder({ mchId, subMchId: SUB_MCH_ID, outTradeNo: order() })
+  assert.strictEqual(outcome, 'closed')
+  await assert.rejects(
+    cloud.closeOrder({ mchId: '1900000999', subMchId: SUB_MCH_ID, outTradeNo: order() }),
+    { errCode: -501007, outcome: 'not_sent', errMsg: /mch_id/ }
+  )
+})
+
+test('an order whose close_at has come is closed, and before it the call rejects', async () => {
+  const cloud = realFunction()
+  const at = milliseconds => ({ subMchId: SUB_MCH_ID, outTradeNo: order(), closeAt: new Date(Date.now() + milliseconds).toISOString() })
+  assert.strictEqual((await cloud.closeOrder(at(0))).outcome, 'closed')
+  await assert.rejects(
+    cloud.closeOrder(at(600e3)),
+    { errCode: -501007, outcome: 'not_sent', confirmed: false, errMsg: /NotDue: \[not_sent\] / }
+  )
 })
 
 test('an ordinary merchant needs no sub_mch_id, and may pass its own number as CloudPay had it', async () => {
@@ -110,7 +138,7 @@ test('what the function rejects is an error: nothing was sent, so nobody may tak
   for (const [why, [params, errMsg]] of Object.entries(rejected)) {
     const error = await cloud.cloudPay.closeOrder(params).then(() => assert.fail(why), error => error)
     assert.ok(error instanceof Error)
-    assert.deepStrictEqual([error.errCode, error.outcome], [-501007, 'not_sent'], why)
+    assert.deepStrictEqual([error.errCode, error.outcome, error.confirmed], [-501007, 'not_sent', false], why)
     assert.match(error.errMsg, /^cloudPay\.closeOrder:fail -501007 invalid parameters\. /)
     assert.match(error.errMsg, errMsg, why)
     assert.strictEqual(error.message, error.errMsg)
@@ -122,15 +150,15 @@ test('what the function rejects is an error: nothing was sent, so nobody may tak
 test('a fault of the function rejects, with a number of wx-server-sdk', async () => {
   const cloud = realFunction()
   const close = word => cloud.cloudPay.closeOrder({ sub_mch_id: SUB_MCH_ID, out_trade_no: order(word) })
-  await assert.rejects(close('FORGED'), { errCode: -601001, outcome: 'unknown', errMsg: /:fail -601001 system error\. ReplyInvalid: .*call again/ })
-  await assert.rejects(close('RESET'), { errCode: -501002, outcome: 'unknown', errMsg: /:fail -501002 resource server timeout\. GatewayUnreachable: .*call again/ })
+  await assert.rejects(close('FORGED'), { errCode: -601001, outcome: 'unknown', errMsg: /:fail -601001 system error\. ReplyInvalid: \[unknown\] / })
+  await assert.rejects(close('RESET'), { errCode: -501002, outcome: 'unknown', errMsg: /:fail -501002 resource server timeout\. GatewayUnreachable: \[unknown\] / })
 })
 
 test('a function that can\'t read its secret rejects', async () => {
   const cloud = relay({ AWS_ENDPOINT_URL_LAMBDA: given('RELAY_TEST_LAMBDA_WITHOUT_SECRET') })
   await assert.rejects(
     cloud.cloudPay.closeOrder({ sub_mch_id: SUB_MCH_ID, out_trade_no: order() }),
-    { errCode: -501001, outcome: 'not_sent', errMsg: /:fail -501001 resource system error\. CredentialsUnavailable: .*nothing was sent/ }
+    { errCode: -501001, outcome: 'not_sent', errMsg: /:fail -501001 resource system error\. CredentialsUnavailable: \[not_sent\] / }
   )
 })
 

@@ -1,11 +1,10 @@
 //! A chaos run: many orders in mixed states, of both kinds of merchant, through direct calls and SQS, while everything
-//! around the function goes wrong. At the end the ledger must be consistent: what the function said of each order, and
+//! around the function goes wrong. At the end the ledger must be consistent: what the function reported of each order, and
 //! what it published, is compared with what the gateway knows of it.
 
 mod history;
 mod ledger;
 mod plan;
-mod rules;
 mod run;
 
 use std::{

@@ -7,3 +7,4 @@ mod merchant;
 mod report;
 mod scenario;
 pub mod serve;
+pub mod simulate;

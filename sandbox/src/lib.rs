@@ -8,7 +8,9 @@
 pub mod bench;
 pub mod binary;
 pub mod chaos;
+mod markdown;
 pub mod mock;
+pub mod simulate;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

@@ -23,6 +23,7 @@ Examples:
   cargo run -p sandbox -- serve
   cargo run -p sandbox -- serve --queue
   cargo run --release -p sandbox -- bench
+  cargo run --release -p sandbox -- simulate
   cargo run --release -p sandbox -- chaos --orders 10000 --seed 1";
 
 #[derive(Subcommand)]
@@ -33,6 +34,8 @@ enum Command {
     Serve(commands::serve::Args),
     /// Measures close-order beside a baseline, over HTTPS.
     Bench(commands::bench::Args),
+    /// Simulates a flash sale and an outage of WeChat Pay with AWS's rules, in virtual time.
+    Simulate(commands::simulate::Args),
     /// Lets everything go wrong and shows that the ledger is consistent.
     Chaos(commands::chaos::Args),
 }
@@ -43,6 +46,7 @@ async fn main() -> ExitCode {
         Command::Invoke(args) => commands::invoke::run(args).await,
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Bench(args) => commands::bench::run(args).await,
+        Command::Simulate(args) => commands::simulate::run(args).await,
         Command::Chaos(args) => commands::chaos::run(args).await,
     };
     done.unwrap_or_else(|error| {

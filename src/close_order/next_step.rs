@@ -1,14 +1,18 @@
-//! What an attempt came to → what comes next, and how long an attempt may take.
+//! What an attempt came to → what comes next, of a close and of a query, and how long an attempt may take.
 
 use std::time::Duration;
 
 use crate::{
     http_client::SendError,
-    wechat_pay::{Connection, ExchangeError, Reply, ReplyCode, ReplyError, VerifyError},
+    wechat_pay::{Call, Connection, ExchangeError, Reply, ReplyCode, ReplyError, VerifyError},
 };
 
-/// How many closeorder requests one order gets at most, whatever they are sent for.
+/// How many closeorder requests one order gets at most, whatever they are sent for; those that met the rate limit and were
+/// retried for that are not counted.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
+
+/// How many orderquery requests one query has at most, likewise.
+pub(super) const MAX_QUERY_ATTEMPTS: u32 = 2;
 
 /// The least that an attempt gets of the time that is left.
 pub(super) const MIN_SHARE: Duration = Duration::from_secs(1);
@@ -24,62 +28,91 @@ pub(super) enum AttemptOutcome {
     NoReply,
     /// WeChat Pay asks for another call.
     SystemError,
-    /// SIGNERROR, an unsigned FAIL about the signature, or a signature that does not match ours: a changed key looks
+    /// SIGNERROR, an unsigned reply about the signature, or a signature that does not match ours: a changed key looks
     /// like each of them.
     SignatureFailure,
-    /// Any other verified reply, and a signed reply about something else.
+    /// The rate limit: it did nothing about the order.
+    RateLimited,
+    /// A verified reply to something else than was asked: to another order or call. The connection may be out of step with
+    /// its requests.
+    OutOfStep,
+    /// Any other verified reply, and a signed one that proves nothing.
     Final,
 }
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextStep {
-    /// The caller gets what is in hand.
+    /// The caller gets the best so far.
     Return,
     /// At once the same endpoint, on a new connection.
     NewConnection,
     /// A pause, then the next endpoint.
     NextEndpoint,
     /// The secret is read anew; if it changed, and an attempt is left, the same endpoint once more, else the caller gets
-    /// what is in hand.
+    /// the best so far.
     RereadSecret,
+    /// The rate limit is waited out where nobody waits for the answer, else the caller gets the best so far.
+    BackOff,
 }
 
-pub(super) fn classify(result: &Result<Reply, ExchangeError>) -> AttemptOutcome {
-    match result {
-        Err(ExchangeError::Send(SendError::ConnectionLost)) => AttemptOutcome::ConnectionLost,
-        Err(
-            ExchangeError::Send(SendError::TimedOut | SendError::NotHttp)
-            | ExchangeError::Reply(ReplyError {
-                error: None | Some(VerifyError::NotAReply(_) | VerifyError::Xml(_)),
-                ..
-            }),
-        ) => AttemptOutcome::NoReply,
-        Err(ExchangeError::Send(_)) => AttemptOutcome::NoConnection,
-        Err(ExchangeError::Reply(ReplyError { error: Some(VerifyError::Signature), .. })) => {
-            AttemptOutcome::SignatureFailure
+pub(super) fn classify(call: Call, result: &Result<Reply, ExchangeError>) -> AttemptOutcome {
+    let reply = match result {
+        Ok(reply) => reply,
+        Err(ExchangeError::Send(SendError::ConnectionLost)) => return AttemptOutcome::ConnectionLost,
+        Err(ExchangeError::Send(SendError::TimedOut | SendError::NotHttp)) => return AttemptOutcome::NoReply,
+        Err(ExchangeError::Send(_)) => return AttemptOutcome::NoConnection,
+        Err(ExchangeError::Reply(ReplyError { error, .. })) => {
+            return match error {
+                None | Some(VerifyError::NotAReply(_)) => AttemptOutcome::NoReply,
+                Some(VerifyError::Signature) => AttemptOutcome::SignatureFailure,
+                Some(VerifyError::Missing("trade_state" | "out_trade_no")) if call == Call::OrderQuery => {
+                    AttemptOutcome::OutOfStep
+                }
+                Some(VerifyError::NotOurs(_) | VerifyError::NotThisCall(_) | VerifyError::Replayed) => {
+                    AttemptOutcome::OutOfStep
+                }
+                Some(VerifyError::Missing(_) | VerifyError::Ambiguous(_)) => AttemptOutcome::Final,
+            };
         }
-        Err(ExchangeError::Reply(_)) => AttemptOutcome::Final,
-        Ok(reply) => match reply.code() {
-            ReplyCode::SystemError => AttemptOutcome::SystemError,
-            ReplyCode::SignatureRejected => AttemptOutcome::SignatureFailure,
-            _ => AttemptOutcome::Final,
-        },
+    };
+    match (reply.code(), call) {
+        (ReplyCode::SystemError, Call::CloseOrder) => AttemptOutcome::SystemError,
+        (ReplyCode::SignatureRejected, _) => AttemptOutcome::SignatureFailure,
+        // Signed, a close's may be a payment under way: the query tells.
+        (ReplyCode::RateLimited, _) | (ReplyCode::FrequencyLimited, Call::OrderQuery) => AttemptOutcome::RateLimited,
+        (ReplyCode::OrderPaid | ReplyCode::OrderClosed, Call::OrderQuery) => AttemptOutcome::OutOfStep,
+        _ => AttemptOutcome::Final,
     }
 }
 
-/// The decision after `attempts` attempts, this one on `connection` included.
+/// The decision after `attempts` closeorder requests, this one on `connection` included.
 pub(super) fn next_step(attempt: AttemptOutcome, connection: Connection, attempts: u32) -> NextStep {
     match attempt {
-        // Also after the last attempt, for the sake of the next order.
+        // Also after the last attempt, for the sake of the query and of the next order.
         AttemptOutcome::SignatureFailure => NextStep::RereadSecret,
+        AttemptOutcome::RateLimited => NextStep::BackOff,
         _ if attempts >= MAX_ATTEMPTS => NextStep::Return,
         AttemptOutcome::ConnectionLost if connection == Connection::Pooled => NextStep::NewConnection,
         AttemptOutcome::NoConnection
         | AttemptOutcome::ConnectionLost
         | AttemptOutcome::NoReply
         | AttemptOutcome::SystemError => NextStep::NextEndpoint,
-        AttemptOutcome::Final => NextStep::Return,
+        AttemptOutcome::OutOfStep | AttemptOutcome::Final => NextStep::Return,
+    }
+}
+
+/// The decision after `attempts` orderquery requests of one query.
+pub(super) fn next_query_step(attempt: AttemptOutcome, attempts: u32) -> NextStep {
+    match attempt {
+        AttemptOutcome::SignatureFailure => NextStep::RereadSecret,
+        AttemptOutcome::RateLimited => NextStep::BackOff,
+        _ if attempts >= MAX_QUERY_ATTEMPTS => NextStep::Return,
+        AttemptOutcome::NoConnection | AttemptOutcome::ConnectionLost | AttemptOutcome::NoReply => {
+            NextStep::NextEndpoint
+        }
+        AttemptOutcome::OutOfStep => NextStep::NewConnection,
+        AttemptOutcome::SystemError | AttemptOutcome::Final => NextStep::Return,
     }
 }
 
@@ -93,7 +126,11 @@ pub(super) fn is_endpoint_failure(
         // A connection of the pool may have died while Lambda froze the process.
         AttemptOutcome::ConnectionLost => connection == Connection::New,
         AttemptOutcome::NoConnection | AttemptOutcome::NoReply => cut_after.is_none_or(|limit| limit >= MIN_SHARE),
-        AttemptOutcome::SystemError | AttemptOutcome::SignatureFailure | AttemptOutcome::Final => false,
+        AttemptOutcome::SystemError
+        | AttemptOutcome::SignatureFailure
+        | AttemptOutcome::RateLimited
+        | AttemptOutcome::OutOfStep
+        | AttemptOutcome::Final => false,
     }
 }
 
@@ -107,8 +144,10 @@ pub(super) fn attempt_limit(left: Duration, timeout: Duration, is_last: bool) ->
 #[cfg(test)]
 mod tests {
     use super::{
-        AttemptOutcome::{ConnectionLost, Final, NoConnection, NoReply, SignatureFailure, SystemError},
-        NextStep::{NewConnection, NextEndpoint, RereadSecret, Return},
+        AttemptOutcome::{
+            ConnectionLost, Final, NoConnection, NoReply, OutOfStep, RateLimited, SignatureFailure, SystemError,
+        },
+        NextStep::{BackOff, NewConnection, NextEndpoint, RereadSecret, Return},
         *,
     };
     use crate::wechat_pay::Connection::{New, Pooled};
@@ -123,11 +162,33 @@ mod tests {
             (NoReply, New, NextEndpoint, NextEndpoint, Return),
             (SystemError, Pooled, NextEndpoint, NextEndpoint, Return),
             (SignatureFailure, Pooled, RereadSecret, RereadSecret, RereadSecret),
+            (RateLimited, Pooled, BackOff, BackOff, BackOff),
+            (OutOfStep, Pooled, Return, Return, Return),
             (Final, Pooled, Return, Return, Return),
         ] {
             for (attempts, expected) in [(1, after_one), (2, after_two), (3, after_three)] {
                 assert_eq!(next_step(attempt, connection, attempts), expected, "{attempt:?} {connection:?} {attempts}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_query_came_to_decides_what_comes_next() {
+        for (attempt, after_one, after_two) in [
+            (NoConnection, NextEndpoint, Return),
+            (ConnectionLost, NextEndpoint, Return),
+            (NoReply, NextEndpoint, Return),
+            (OutOfStep, NewConnection, Return),
+            (SignatureFailure, RereadSecret, RereadSecret),
+            (RateLimited, BackOff, BackOff),
+            (SystemError, Return, Return),
+            (Final, Return, Return),
+        ] {
+            assert_eq!(
+                [1, 2].map(|attempts| next_query_step(attempt, attempts)),
+                [after_one, after_two],
+                "{attempt:?}"
+            );
         }
     }
 
@@ -162,6 +223,8 @@ mod tests {
             (ConnectionLost, New, None, true),
             (SystemError, Pooled, None, false),
             (SignatureFailure, Pooled, None, false),
+            (RateLimited, Pooled, None, false),
+            (OutOfStep, Pooled, None, false),
             (Final, Pooled, None, false),
         ] {
             assert_eq!(is_endpoint_failure(attempt, connection, cut_after), expected, "{attempt:?} {connection:?}");

@@ -1,6 +1,6 @@
 //! One log line per order: what became of it.
 
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
 use tracing::{error, info, warn};
 
@@ -10,7 +10,7 @@ use crate::{
     fault::Fault,
     order::Order,
     outcome::Outcome,
-    wechat_pay::{Call, Endpoint, Exchange, ExchangeError, Merchant, Reply, signature::Signature},
+    wechat_pay::{Call, Endpoint, Exchange, ExchangeError, Merchant, Payment, Reply, Signature},
 };
 
 /// Longest text of WeChat Pay's in the log, in characters.
@@ -29,11 +29,13 @@ pub(super) struct OrderLog<'a> {
     out_trade_no: Option<String>,
     endpoint: Option<String>,
     /// How much came from that endpoint: nothing, something, a verified reply.
-    endpoint_weight: u8,
+    endpoint_rank: u8,
     /// How many closeorder requests there were.
-    pub(super) attempts: u32,
+    attempts: u32,
     /// How many orderquery requests there were.
-    pub(super) queries: u32,
+    queries: u32,
+    /// Why the last query proved nothing.
+    pub(super) query_cause: Option<Cow<'static, str>>,
     trade_state: Option<String>,
     transaction_id: Option<String>,
     wechat_pay_request_id: Option<String>,
@@ -49,9 +51,10 @@ impl<'a> OrderLog<'a> {
             sub_mch_id: None,
             out_trade_no: None,
             endpoint: None,
-            endpoint_weight: 0,
+            endpoint_rank: 0,
             attempts: 0,
             queries: 0,
+            query_cause: None,
             trade_state: None,
             transaction_id: None,
             wechat_pay_request_id: None,
@@ -60,6 +63,7 @@ impl<'a> OrderLog<'a> {
     }
 
     pub(super) fn order(&mut self, order: &Order) {
+        self.mch_id = order.mch_id.as_ref().map(|mch_id| mch_id.as_str().to_owned());
         self.sub_mch_id = order.sub_mch_id.as_ref().map(|sub_mch_id| sub_mch_id.as_str().to_owned());
         self.out_trade_no = Some(order.out_trade_no.as_str().to_owned());
     }
@@ -68,17 +72,45 @@ impl<'a> OrderLog<'a> {
         self.mch_id = Some(merchant.mch_id().to_owned());
     }
 
+    /// Whether the order came in a batch of messages.
+    pub(super) fn is_in_a_batch(&self) -> bool {
+        self.invocation.batch.is_some()
+    }
+
+    /// A request of this order met the rate limit.
+    pub(super) fn met_rate_limit(&self) {
+        if let Some(batch) = self.invocation.batch {
+            batch.met_rate_limit();
+        }
+    }
+
+    /// A request is about to be sent.
+    pub(super) fn sends(&mut self, call: Call) {
+        match call {
+            Call::CloseOrder => self.attempts += 1,
+            Call::OrderQuery => self.queries += 1,
+        }
+    }
+
+    /// The code of a query's reply that shows no state.
+    pub(super) fn code_of(&self, reply: &Reply) -> Cow<'static, str> {
+        match reply.err_code() {
+            Some(err_code) => self.text(err_code, MAX_REASON).into(),
+            None => "an unsigned reply".into(),
+        }
+    }
+
     /// One exchange has ended. Of several closeorder requests the line names the endpoint whose reply counts, or else the
     /// last one that was asked.
     pub(super) fn exchange(&mut self, call: Call, endpoint: &Endpoint, exchange: &Exchange) {
         self.signatures.push(exchange.signature.clone());
-        let weight = match exchange.result {
+        let rank = match exchange.result {
             Ok(_) => 2,
             Err(ExchangeError::Reply(_)) => 1,
             Err(ExchangeError::Send(_)) => 0,
         };
-        if call == Call::CloseOrder && weight >= self.endpoint_weight {
-            (self.endpoint, self.endpoint_weight) = (Some(endpoint.to_string()), weight);
+        if call == Call::CloseOrder && rank >= self.endpoint_rank {
+            (self.endpoint, self.endpoint_rank) = (Some(endpoint.to_string()), rank);
         }
         // By closeorder's id rather than a query's, WeChat Pay's support finds the order.
         if call == Call::CloseOrder || self.wechat_pay_request_id.is_none() {
@@ -87,18 +119,20 @@ impl<'a> OrderLog<'a> {
         }
     }
 
-    /// A query's reply that the answer rests on.
-    pub(super) fn proof(&mut self, reply: &Reply) {
-        let text = |name: &str| reply.get(name).map(|value| self.text(value, MAX_REASON));
-        (self.trade_state, self.transaction_id) = (text("trade_state"), text("transaction_id"));
+    /// What the query shows that the answer goes by.
+    pub(super) fn proof(&mut self, payment: &Payment) {
+        let text = |value: &Option<String>| value.as_ref().map(|value| self.text(value, MAX_REASON));
+        (self.trade_state, self.transaction_id) = (text(&payment.trade_state), text(&payment.transaction_id));
     }
 
     /// Writes the line: INFO when the order is closed or paid, WARN when somebody has to look at it, ERROR when nobody
     /// knows, and for every fault.
     pub(super) fn write(mut self, answer: &Answer) {
         if let Err(Fault::InvalidInput(invalid)) = &answer.result {
-            self.sub_mch_id = invalid.sub_mch_id.as_ref().map(|it| it.as_str().to_owned());
-            self.out_trade_no = invalid.out_trade_no.as_ref().map(|it| it.as_str().to_owned());
+            let ids = &invalid.ids;
+            self.mch_id = self.mch_id.or_else(|| ids.mch_id.as_ref().map(|it| it.as_str().to_owned()));
+            self.sub_mch_id = ids.sub_mch_id.as_ref().map(|it| it.as_str().to_owned());
+            self.out_trade_no = ids.out_trade_no.as_ref().map(|it| it.as_str().to_owned());
         }
         let reason = answer.reason().map(|reason| self.text(reason, MAX_REASON));
         let is_explained = matches!(answer.outcome, Outcome::Rejected | Outcome::Unknown | Outcome::Open);
@@ -109,15 +143,19 @@ impl<'a> OrderLog<'a> {
         let return_msg = said("return_msg").filter(|text| text != "OK");
         let err_code_des = said("err_code_des");
         let cause = answer.result.as_ref().err().map(ToString::to_string);
+        // What carries no order counts in no share of orders.
+        let message = if answer.result.as_ref().err().is_some_and(Fault::is_no_order) { "no order" } else { "order" };
         let duration_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident) => {
                 $level!(
                     outcome = answer.outcome.as_str(),
+                    confirmed = answer.confirmed,
                     reason,
                     return_msg,
                     err_code_des,
                     cause,
+                    query_cause = self.query_cause.as_deref(),
                     mch_id = self.mch_id,
                     sub_mch_id = self.sub_mch_id,
                     out_trade_no = self.out_trade_no,
@@ -132,12 +170,13 @@ impl<'a> OrderLog<'a> {
                     requestId = self.invocation.request_id,
                     xray_trace_id = self.invocation.xray_trace_id,
                     cold_start = self.invocation.is_cold_start.then_some(true),
-                    "order"
+                    "{message}"
                 )
             };
         }
         match (&answer.result, answer.outcome) {
-            (Err(fault), _) if !fault.is_rejection() => line!(error),
+            _ if answer.is_rate_limited => line!(warn),
+            (Err(fault), _) if fault.is_error() => line!(error),
             (_, Outcome::Unknown) => line!(error),
             (_, Outcome::Closed | Outcome::Paid) => line!(info),
             (_, Outcome::NotFound | Outcome::Open | Outcome::Rejected | Outcome::NotSent) => line!(warn),
@@ -147,21 +186,24 @@ impl<'a> OrderLog<'a> {
     /// A text from the wire as the log may show it: no signature of this order, no control characters, no more than
     /// `limit` characters.
     fn text(&self, text: &str, limit: usize) -> String {
-        let mut masked = text.to_owned();
-        for signature in &self.signatures {
-            // Upper case changes no byte offset of ASCII, and leaves everything else as it is.
-            while let Some(start) = masked.to_ascii_uppercase().find(signature.as_str()) {
-                masked.replace_range(start..start + signature.as_str().len(), "***");
-            }
+        let starts_with = |rest: &str, signature: &Signature| {
+            rest.get(..signature.as_str().len()).is_some_and(|start| start.eq_ignore_ascii_case(signature.as_str()))
+        };
+        let (mut shown, mut characters, mut rest) = (String::new(), 0, text);
+        // No further than is shown: a text of 64 KiB may repeat a signature two thousand times.
+        while let Some(character) = rest.chars().next().filter(|_| characters < limit) {
+            let masked = self.signatures.iter().find(|signature| starts_with(rest, signature));
+            let (length, part): (usize, String) = match (masked, character) {
+                (Some(signature), _) => (signature.as_str().len(), "***".to_owned()),
+                (None, '"' | '\'' | '\\') => (1, character.to_string()),
+                (None, _) => (character.len_utf8(), character.escape_debug().collect()),
+            };
+            let part: String = part.chars().take(limit - characters).collect();
+            characters += part.chars().count();
+            shown.push_str(&part);
+            rest = rest.get(length..).unwrap_or_default();
         }
-        let mut shown = String::with_capacity(masked.len());
-        for character in masked.chars() {
-            match character {
-                '"' | '\'' | '\\' => shown.push(character),
-                _ => shown.extend(character.escape_debug()),
-            }
-        }
-        shown.chars().take(limit).collect()
+        shown
     }
 }
 
@@ -170,7 +212,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::wechat_pay::{Fields, signature::SignType};
+    use crate::wechat_pay::{Fields, v2::SignType};
 
     #[test]
     fn a_text_of_the_wire_shows_no_signature_and_no_control_characters() {
@@ -183,5 +225,17 @@ mod tests {
         assert_eq!(shown("签名错误,\"请\\检查'"), "签名错误,\"请\\检查'");
         assert_eq!(shown("one\r\n\u{1b}[31mtwo\u{202e}"), "one\\r\\n\\u{1b}[31mtwo\\u{202e}");
         assert_eq!(shown(&"订".repeat(200)), "订".repeat(128));
+        assert_eq!(shown(&format!("{}{sign}", "x".repeat(120))), format!("{}***", "x".repeat(120)));
+        assert_eq!(shown(&format!("{}{sign}", "x".repeat(127))), format!("{}*", "x".repeat(127)));
+    }
+
+    #[test]
+    fn masking_takes_no_longer_for_a_text_of_nothing_but_signatures() {
+        let signature = SignType::Md5.sign(&SecretString::from("k"), &Fields::new());
+        let mut log = OrderLog::new(Invocation::default());
+        log.signatures.push(signature.clone());
+        let start = Instant::now();
+        assert_eq!(log.text(&signature.as_str().repeat(2_000_000), MAX_TEXT).len(), MAX_TEXT);
+        assert!(start.elapsed().as_millis() < 500, "{:?}", start.elapsed());
     }
 }

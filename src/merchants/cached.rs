@@ -22,7 +22,7 @@ use super::{
     clock::{Now, is_within},
     secrets_manager::{ReadError, SERVICE, SecretsManager},
 };
-use crate::wechat_pay::Merchant;
+use crate::wechat_pay::Account;
 
 /// A wrong key must not hammer Secrets Manager: the time from one read after a signature failure to the next.
 const REREAD_INTERVAL: Duration = Duration::from_mins(1);
@@ -70,7 +70,7 @@ pub(super) enum FailureKind {
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    merchant: Option<Arc<Merchant>>,
+    merchant: Option<Arc<Account>>,
     /// When the merchant was read, or its refresh failed, and how long it serves from then on.
     fresh: Option<(SystemTime, Duration)>,
     /// Why the last read failed, if it did.
@@ -115,7 +115,7 @@ impl CachedMerchant {
     ///
     /// # Errors
     /// [`Failure`] when the secret can't be read by the `deadline`, or is malformed, and none is cached.
-    pub(super) async fn current(&self, deadline: Instant) -> Result<Arc<Merchant>, Failure> {
+    pub(super) async fn current(&self, deadline: Instant) -> Result<Arc<Account>, Failure> {
         let before = self.state();
         if let Some(merchant) = before.merchant.as_ref().filter(|_| self.is_fresh(&before)) {
             return Ok(Arc::clone(merchant));
@@ -132,8 +132,9 @@ impl CachedMerchant {
 
     /// Another key than the one whose signature was rejected or did not match, if the secret has changed and is still the
     /// same merchant's: read anew at most once a minute; concurrent orders share the read.
-    pub(super) async fn reread_if_changed(&self, used: &Merchant) -> Option<Arc<Merchant>> {
-        let is_changed = |merchant: &Merchant| *merchant != *used && merchant.mch_id() == used.mch_id();
+    pub(super) async fn reread_if_changed(&self, used: &Account) -> Option<Arc<Account>> {
+        let is_changed =
+            |merchant: &Account| *merchant != *used && merchant.merchant().mch_id() == used.merchant().mch_id();
         let changed = || self.state().merchant.filter(|merchant| is_changed(merchant));
         if let Some(merchant) = changed() {
             return Some(merchant);
@@ -200,10 +201,12 @@ impl CachedMerchant {
         self.set(State { fresh, failure, reads: before.reads + 1, merchant: before.merchant });
     }
 
-    fn parse(&self, secret: &[u8]) -> Result<Merchant, Cow<'static, str>> {
-        let merchant = Merchant::from_secret(secret).map_err(|malformed| malformed.to_string())?;
+    fn parse(&self, secret: &[u8]) -> Result<Account, Cow<'static, str>> {
+        let merchant = Account::from_secret(secret).map_err(|malformed| malformed.to_string())?;
         match &self.named {
-            Some(named) if merchant.mch_id() != named => Err("the secret's mch_id is not the one in its name".into()),
+            Some(named) if merchant.merchant().mch_id() != named => {
+                Err("the secret's mch_id is not the one in its name".into())
+            }
             _ => Ok(merchant),
         }
     }
@@ -237,12 +240,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// The merchant for an order that has time.
-    async fn current(cache: &CachedMerchant) -> Result<Arc<Merchant>, Cow<'static, str>> {
+    async fn current(cache: &CachedMerchant) -> Result<Arc<Account>, Cow<'static, str>> {
         cache.current(far()).await.map_err(|failure| failure.cause)
     }
 
     /// The merchant for an order that has so many milliseconds, and how long it was held up.
-    async fn current_within(cache: &CachedMerchant, ms: u64) -> (Result<Arc<Merchant>, Failure>, Duration) {
+    async fn current_within(cache: &CachedMerchant, ms: u64) -> (Result<Arc<Account>, Failure>, Duration) {
         let start = Instant::now();
         let read = cache.current(start + Duration::from_millis(ms)).await;
         (read, start.elapsed())
@@ -575,7 +578,11 @@ mod tests {
         secrets.set(secret_of("1900000110", ROTATED));
         assert_eq!(cache.reread_if_changed(&used).await, None);
         assert_eq!(secrets.reads(), 2);
-        assert_eq!(current(&cache).await.unwrap().mch_id(), "1900000110", "the next order is that merchant's");
+        assert_eq!(
+            current(&cache).await.unwrap().merchant().mch_id(),
+            "1900000110",
+            "the next order is that merchant's"
+        );
         assert_eq!(cache.reread_if_changed(&used).await, None, "and what is cached by then is not used either");
     }
 }

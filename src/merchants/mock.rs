@@ -17,7 +17,7 @@ use crate::{
         Service,
         mock::{self, Behaviour},
     },
-    wechat_pay::Merchant,
+    wechat_pay::Account,
 };
 
 pub(super) const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
@@ -128,16 +128,16 @@ pub(super) fn secret_of(mch_id: &str, api_key: &str) -> Answer {
     Answer::Secret(json!({"appid": "wx8888888888888888", "mch_id": mch_id, "api_key": api_key}).to_string())
 }
 
-pub(super) fn merchant_of(mch_id: &str, api_key: &str) -> Merchant {
+pub(super) fn merchant_of(mch_id: &str, api_key: &str) -> Account {
     let Answer::Secret(secret) = secret_of(mch_id, api_key) else { unreachable!() };
-    Merchant::from_secret(secret.as_bytes()).unwrap()
+    Account::from_secret(secret.as_bytes()).unwrap()
 }
 
 pub(super) fn secret(api_key: &str) -> Answer {
     secret_of(MCH_ID, api_key)
 }
 
-pub(super) fn merchant(api_key: &str) -> Merchant {
+pub(super) fn merchant(api_key: &str) -> Account {
     merchant_of(MCH_ID, api_key)
 }
 

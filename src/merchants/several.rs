@@ -14,7 +14,7 @@ use super::{
     recent::Recent,
     secrets_manager::SecretsManager,
 };
-use crate::wechat_pay::Merchant;
+use crate::wechat_pay::Account;
 
 /// A stream of orders for a merchant without a secret must not become a stream of reads: the time from one read that
 /// failed to the next.
@@ -54,7 +54,7 @@ impl SeveralMerchants {
     ///
     /// # Errors
     /// [`Failure`] when its secret can't be read by the `deadline`, could not be read a moment ago, or is malformed.
-    pub(super) async fn current(&self, mch_id: &str, deadline: Instant) -> Result<Arc<Merchant>, Failure> {
+    pub(super) async fn current(&self, mch_id: &str, deadline: Instant) -> Result<Arc<Account>, Failure> {
         let cached = self.find(mch_id)?;
         let start = Instant::now();
         let current = cached.current(deadline).await;
@@ -68,11 +68,11 @@ impl SeveralMerchants {
     }
 
     /// As [`CachedMerchant::reread_if_changed`] has it.
-    pub(super) async fn reread_if_changed(&self, used: &Merchant) -> Option<Arc<Merchant>> {
-        let cached = Arc::clone(self.lock().cached.get(used.mch_id())?);
+    pub(super) async fn reread_if_changed(&self, used: &Account) -> Option<Arc<Account>> {
+        let cached = Arc::clone(self.lock().cached.get(used.merchant().mch_id())?);
         let changed = cached.reread_if_changed(used).await;
         if let Some(failure) = cached.failure() {
-            self.lock().forget(used.mch_id(), (self.now)(), failure);
+            self.lock().forget(used.merchant().mch_id(), (self.now)(), failure);
         }
         changed
     }
@@ -148,7 +148,7 @@ mod tests {
         (secrets, merchants)
     }
 
-    async fn of(merchants: &Merchants, mch_id: &str) -> Result<Arc<Merchant>, MerchantError> {
+    async fn of(merchants: &Merchants, mch_id: &str) -> Result<Arc<Account>, MerchantError> {
         merchants.of(Some(mch_id), far()).await
     }
 

@@ -1,6 +1,6 @@
 //! From an event's JSON to an order, in one pass that keeps nothing of what is not an order's.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,47 +8,80 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Invalid, NonceStr, Order, OutTradeNo, Problem, SubAppid, SubMchId, TimeStart};
+use super::{
+    CloseAt, Invalid, InvalidKind, KnownIds, MchId, NonceStr, Order, OutTradeNo, Problem, SubAppid, SubMchId, TimeStart,
+};
+
+/// The name of the field that asks for a query.
+const CONFIRM: &str = "confirm";
+
+/// The fields of an order: its name, and the name in wx-server-sdk's spelling.
+const FIELDS: [(&str, &str); 8] = [
+    (MchId::NAME, "mchId"),
+    (SubMchId::NAME, "subMchId"),
+    (OutTradeNo::NAME, "outTradeNo"),
+    (NonceStr::NAME, "nonceStr"),
+    (SubAppid::NAME, "subAppid"),
+    (TimeStart::NAME, "timeStart"),
+    (CloseAt::NAME, "closeAt"),
+    (CONFIRM, CONFIRM),
+];
+
+/// The field that a name of an event is, in either spelling: under its name on the wire.
+pub(crate) fn field_of(name: &str) -> Option<&'static str> {
+    FIELDS.iter().find(|(wire, camel_case)| name == *wire || name == *camel_case).map(|(wire, _)| *wire)
+}
 
 pub(super) fn parse(event: &str, name: &'static str) -> Result<Order, Invalid> {
-    let Ok(raw) = serde_json::from_str::<RawOrder>(event) else {
-        return Err(Invalid::new(name, Problem::NOT_AN_OBJECT));
+    let Ok(RawOrder(fields)) = serde_json::from_str(event) else {
+        return Err(Invalid::no_order(name, Problem::NOT_AN_OBJECT));
     };
-    let sub_mch_id = raw.sub_mch_id.optional(SubMchId::parse);
-    let out_trade_no = raw.out_trade_no.required(OutTradeNo::parse);
-    let (known_sub_mch_id, known_out_trade_no) = (sub_mch_id.clone().ok().flatten(), out_trade_no.clone().ok());
+    let [mch_id, sub_mch_id, out_trade_no, nonce_str, sub_appid, time_start, close_at, confirm] = fields;
+    let mch_id = mch_id.optional(MchId::parse);
+    let sub_mch_id = sub_mch_id.optional(SubMchId::parse);
+    let out_trade_no = out_trade_no.required(OutTradeNo::parse);
+    let ids = KnownIds {
+        mch_id: mch_id.clone().ok().flatten(),
+        sub_mch_id: sub_mch_id.clone().ok().flatten(),
+        out_trade_no: out_trade_no.clone().ok(),
+    };
     let invalid = |field| {
-        let (sub_mch_id, out_trade_no) = (known_sub_mch_id.clone(), known_out_trade_no.clone());
-        move |problem| Invalid { field, problem, sub_mch_id, out_trade_no }
+        let ids = &ids;
+        move |problem| Invalid { field, problem, kind: InvalidKind::BrokenRule, ids: Box::new(ids.clone()) }
+    };
+    let time_start = time_start.optional(|value| TimeStart::parse(&value)).map_err(invalid(TimeStart::NAME));
+    let nonce_str = nonce_str.optional(NonceStr::parse).map_err(invalid(NonceStr::NAME));
+    let sub_appid = sub_appid.optional(SubAppid::parse).map_err(invalid(SubAppid::NAME));
+    let close_at = |time_start| {
+        let close_at = close_at.optional(|value| CloseAt::parse(&value)?.check_against(time_start));
+        close_at.map_err(invalid(CloseAt::NAME))
     };
     Ok(Order {
+        mch_id: mch_id.map_err(invalid(MchId::NAME))?,
         sub_mch_id: sub_mch_id.map_err(invalid(SubMchId::NAME))?,
         out_trade_no: out_trade_no.map_err(invalid(OutTradeNo::NAME))?,
-        nonce_str: raw
-            .nonce_str
-            .optional(NonceStr::parse)
-            .map_err(invalid(NonceStr::NAME))?
-            .unwrap_or_else(NonceStr::generate),
-        sub_appid: raw.sub_appid.optional(SubAppid::parse).map_err(invalid(SubAppid::NAME))?,
-        time_start: raw.time_start.optional(|value| TimeStart::parse(&value)).map_err(invalid(TimeStart::NAME))?,
-        confirm: raw.confirm.boolean().map_err(invalid("confirm"))?,
+        nonce_str: nonce_str?.unwrap_or_else(NonceStr::generate),
+        sub_appid: sub_appid?,
+        close_at: close_at(time_start.clone()?)?,
+        time_start: time_start?,
+        confirm: confirm.boolean().map_err(invalid(CONFIRM))?,
     })
 }
 
-/// What an event says of each field, in either spelling.
+/// What an event says of each of the [`FIELDS`], in either spelling.
 #[derive(Default)]
-struct RawOrder {
-    sub_mch_id: FieldInput,
-    out_trade_no: FieldInput,
-    nonce_str: FieldInput,
-    sub_appid: FieldInput,
-    time_start: FieldInput,
-    confirm: FieldInput,
-}
+struct RawOrder([FieldInput; FIELDS.len()]);
 
 /// The values of one field.
-#[derive(Clone, Default, PartialEq)]
-enum FieldInput {
+#[derive(Default)]
+struct FieldInput {
+    value: FieldValue,
+    /// Whether the value came under wx-server-sdk's name.
+    is_camel_case: bool,
+}
+
+#[derive(Default, PartialEq)]
+enum FieldValue {
     /// Not there, or `null`.
     #[default]
     Absent,
@@ -57,12 +90,12 @@ enum FieldInput {
     /// A number, a list, an object, or text that is none.
     Other,
     /// Two values that differ.
-    Contradiction,
+    Invalid(Problem),
 }
 
 impl FieldInput {
     /// Takes one value; raw, so that a number no type holds is rejected by its field's name, too.
-    fn add(&mut self, value: &RawValue) {
+    fn add(&mut self, value: &RawValue, is_camel_case: bool) {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Value {
@@ -70,29 +103,32 @@ impl FieldInput {
             Text(String),
             Boolean(bool),
         }
+        use FieldValue::{Absent, Boolean, Invalid, Other, Text};
         let value = match serde_json::from_str(value.get()) {
             Ok(Value::Null) => return,
-            Ok(Value::Text(text)) => Self::Text(text),
-            Ok(Value::Boolean(boolean)) => Self::Boolean(boolean),
-            Err(_) => Self::Other,
+            Ok(Value::Text(text)) => Text(text),
+            Ok(Value::Boolean(boolean)) => Boolean(boolean),
+            Err(_) => Other,
         };
-        *self = match (&*self, value) {
-            (Self::Absent, value) => value,
-            (Self::Other, _)
-            | (_, Self::Other)
-            | (Self::Text(_), Self::Boolean(_))
-            | (Self::Boolean(_), Self::Text(_)) => Self::Other,
-            (one, other) if *one == other => other,
-            _ => Self::Contradiction,
+        let merged = match (std::mem::take(&mut self.value), value) {
+            (Absent, value) => value,
+            (Other, _) | (_, Other) | (Text(_), Boolean(_)) | (Boolean(_), Text(_)) => Other,
+            // Typed clients send a field that they don't set as empty text.
+            (Text(empty), value @ Text(_)) | (value @ Text(_), Text(empty)) if empty.is_empty() => value,
+            (one, other) if one == other => other,
+            _ if self.is_camel_case == is_camel_case => Invalid(Problem::REPEATED),
+            _ => Invalid(Problem::CONTRADICTION),
         };
+        *self = Self { value: merged, is_camel_case };
     }
 
     fn optional<T>(self, parse: impl FnOnce(String) -> Result<T, Problem>) -> Result<Option<T>, Problem> {
-        match self {
-            Self::Absent => Ok(None),
-            Self::Text(text) => parse(text).map(Some),
-            Self::Boolean(_) | Self::Other => Err(Problem::NOT_A_STRING),
-            Self::Contradiction => Err(Problem::CONTRADICTION),
+        match self.value {
+            FieldValue::Absent => Ok(None),
+            FieldValue::Text(text) if text.is_empty() => Ok(None),
+            FieldValue::Text(text) => parse(text).map(Some),
+            FieldValue::Boolean(_) | FieldValue::Other => Err(Problem::NOT_A_STRING),
+            FieldValue::Invalid(problem) => Err(problem),
         }
     }
 
@@ -101,11 +137,11 @@ impl FieldInput {
     }
 
     fn boolean(self) -> Result<Option<bool>, Problem> {
-        match self {
-            Self::Absent => Ok(None),
-            Self::Boolean(boolean) => Ok(Some(boolean)),
-            Self::Contradiction => Err(Problem::CONTRADICTION),
-            Self::Text(_) | Self::Other => Err(Problem::NOT_A_BOOLEAN),
+        match self.value {
+            FieldValue::Absent => Ok(None),
+            FieldValue::Boolean(boolean) => Ok(Some(boolean)),
+            FieldValue::Invalid(problem) => Err(problem),
+            FieldValue::Text(_) | FieldValue::Other => Err(Problem::NOT_A_BOOLEAN),
         }
     }
 }
@@ -127,20 +163,12 @@ impl<'de> Visitor<'de> for RawOrderVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawOrder, A::Error> {
         let mut raw = RawOrder::default();
-        while let Some(key) = map.next_key::<String>()? {
-            let field = match key.as_str() {
-                "sub_mch_id" | "subMchId" => &mut raw.sub_mch_id,
-                "out_trade_no" | "outTradeNo" => &mut raw.out_trade_no,
-                "nonce_str" | "nonceStr" => &mut raw.nonce_str,
-                "sub_appid" | "subAppid" => &mut raw.sub_appid,
-                "time_start" | "timeStart" => &mut raw.time_start,
-                "confirm" => &mut raw.confirm,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            field.add(map.next_value::<&RawValue>()?);
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let mut fields = raw.0.iter_mut().zip(FIELDS);
+            match fields.find(|(_, (name, camel_case))| key == *name || key == *camel_case) {
+                Some((field, (name, _))) => field.add(map.next_value::<&RawValue>()?, key != name),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
         }
         Ok(raw)
     }
@@ -158,20 +186,24 @@ mod tests {
 
     fn order() -> Value {
         json!({
+            "mch_id": "1230000109",
             "sub_mch_id": "1900000109",
             "out_trade_no": "1217752501201407033233368018",
             "nonce_str": "5K8264ILTKCH16CQ2502SI8ZNMTM67VS",
             "sub_appid": "wx8888888888888888",
             "time_start": "20200101000000",
+            "close_at": "2020-01-01T00:30:00+08:00",
         })
     }
 
-    const SPELLINGS: [(&str, &str); 5] = [
+    const SPELLINGS: [(&str, &str); 7] = [
+        ("mch_id", "mchId"),
         ("sub_mch_id", "subMchId"),
         ("out_trade_no", "outTradeNo"),
         ("nonce_str", "nonceStr"),
         ("sub_appid", "subAppid"),
         ("time_start", "timeStart"),
+        ("close_at", "closeAt"),
     ];
 
     fn problem(event: &Value) -> (&'static str, Problem) {
@@ -218,24 +250,46 @@ mod tests {
     }
 
     #[test]
-    fn what_is_required_is_rejected_when_absent_or_null_and_what_is_optional_is_not() {
-        for name in ["sub_mch_id", "out_trade_no", "nonce_str", "sub_appid", "time_start"] {
+    fn what_is_absent_null_or_empty_is_missing_if_it_is_required_and_fine_otherwise() {
+        for (name, _) in SPELLINGS {
             let mut without = order();
             without.as_object_mut().unwrap().remove(name);
-            let mut with_null = order();
+            let [mut with_null, mut with_empty] = [order(), order()];
             with_null[name] = json!(null);
-            for event in [without, with_null] {
-                match parse(&event.to_string()) {
-                    Err(invalid) => {
-                        assert_eq!((name, invalid.field, invalid.problem), ("out_trade_no", name, Problem::MISSING));
-                    }
-                    Ok(order) => {
-                        assert_ne!(name, "out_trade_no");
-                        assert_eq!(order.nonce_str.as_str().len(), 32, "{name}");
-                    }
+            with_empty[name] = json!("");
+            for event in [&without, &with_null, &with_empty] {
+                let parsed = parse(&event.to_string());
+                if name == "out_trade_no" {
+                    assert_eq!(problem(event), (name, Problem::MISSING), "{event}");
+                } else if name == "nonce_str" {
+                    assert_eq!(parsed.unwrap().nonce_str.as_str().len(), 32, "{event}");
+                } else {
+                    assert_eq!(parsed, parse(&without.to_string()), "{event}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_same_name_twice_is_not_called_two_spellings() {
+        let twice = |second: &str| {
+            let event = format!(r#"{{"outTradeNo": "1", "outTradeNo": {second}}}"#);
+            parse(&event).map(|order| order.out_trade_no).map_err(|invalid| (invalid.field, invalid.problem))
+        };
+        assert_eq!(twice("\"2\""), Err(("out_trade_no", Problem::REPEATED)));
+        assert_eq!(twice("\"1\"").unwrap().as_str(), "1");
+        assert_eq!(twice("\"\"").unwrap().as_str(), "1");
+        assert_eq!(twice("null").unwrap().as_str(), "1");
+    }
+
+    #[test]
+    fn close_at_is_not_before_time_start() {
+        let mut event = order();
+        event["close_at"] = json!("2019-12-31T23:59:59+08:00");
+        let (field, problem) = problem(&event);
+        assert_eq!((field, &*problem.en), ("close_at", "must not be before time_start"));
+        event["close_at"] = json!("2019-12-31T16:00:00Z");
+        assert!(parse(&event.to_string()).is_ok());
     }
 
     #[test]
@@ -255,22 +309,25 @@ mod tests {
         assert_eq!(confirm(json!(true)), Ok(Some(true)));
         assert_eq!(confirm(json!(false)), Ok(Some(false)));
         assert_eq!(confirm(json!(null)), Ok(None));
-        for wrong in [json!("true"), json!(1), json!({})] {
+        for wrong in [json!("true"), json!(""), json!(1), json!({})] {
             assert_eq!(confirm(wrong), Err(("confirm", Problem::NOT_A_BOOLEAN)));
         }
         assert_eq!(parse(&order().to_string()).unwrap().confirm, None);
         let twice = r#"{"out_trade_no": "1", "confirm": true, "confirm": false}"#;
-        assert_eq!(parse(twice).unwrap_err().problem, Problem::CONTRADICTION);
+        assert_eq!(parse(twice).unwrap_err().problem, Problem::REPEATED);
     }
 
     #[test]
     fn every_field_keeps_its_rule() {
         for (name, wrong) in [
+            ("mch_id", "wx1"),
             ("sub_mch_id", "19000001O9"),
             ("out_trade_no", "订单"),
             ("nonce_str", "a b"),
+            ("nonce_str", "a&b"),
             ("sub_appid", "wx-1"),
             ("time_start", "2020"),
+            ("close_at", "2020-01-01 00:30:00"),
         ] {
             let mut event = order();
             event[name] = json!(wrong);
@@ -312,9 +369,12 @@ mod tests {
     #[test]
     fn the_log_learns_which_order_it_was_if_that_much_is_valid() {
         let mut event = order();
-        event["nonce_str"] = json!("");
+        event["nonce_str"] = json!("a b");
         let invalid = parse(&event.to_string()).unwrap_err();
-        assert_eq!(invalid.sub_mch_id.unwrap().as_str(), "1900000109");
-        assert_eq!(invalid.out_trade_no.unwrap().as_str(), "1217752501201407033233368018");
+        assert_eq!(*invalid.ids, parse(&order().to_string()).unwrap().ids());
+        assert_eq!(invalid.kind, InvalidKind::BrokenRule);
+        event["mch_id"] = json!(1);
+        let known = parse(&event.to_string()).unwrap_err().ids;
+        assert_eq!((known.mch_id, known.sub_mch_id.unwrap().as_str()), (None, "1900000109"));
     }
 }

@@ -27,7 +27,7 @@ macro_rules! field {
                 if (1..=MAX_CHARACTERS).contains(&value.len()) && value.bytes().all(is_allowed) {
                     Ok(Self(value))
                 } else {
-                    Err(Problem { zh: $zh, en: $en })
+                    Err(Problem::new($zh, $en))
                 }
             }
 
@@ -40,6 +40,12 @@ macro_rules! field {
     };
 }
 
+field!(
+    /// `mch_id`: the merchant's number, 1–32 digits.
+    MchId, "mch_id", |b| b.is_ascii_digit(),
+    zh: "须为1到32位数字",
+    en: "must be 1 to 32 digits"
+);
 field!(
     /// `sub_mch_id`: the sub-merchant's number, 1–32 digits.
     SubMchId, "sub_mch_id", |b| b.is_ascii_digit(),
@@ -54,10 +60,11 @@ field!(
     en: "must be 1 to 32 characters of 0-9 A-Z a-z _ - | * @"
 );
 field!(
-    /// `nonce_str`: a random string, 1–32 visible ASCII characters.
-    NonceStr, "nonce_str", |b| b.is_ascii_graphic(),
-    zh: "须为1到32个可见ASCII字符",
-    en: "must be 1 to 32 visible ASCII characters"
+    /// `nonce_str`: a random string, 1–32 visible ASCII characters without `&` and `=`: these separate the fields of the
+    /// text that API v2 signs, and a caller must not write fields into it.
+    NonceStr, "nonce_str", |b| b.is_ascii_graphic() && !b"&=".contains(&b),
+    zh: "须为1到32个可见ASCII字符,不含&和=",
+    en: "must be 1 to 32 visible ASCII characters, without & and ="
 );
 field!(
     /// `sub_appid`: the mini-program's appid, 1–32 letters and digits.
@@ -102,16 +109,18 @@ mod tests {
             (0..=255_u8).map(|b| parse(char::from(b).to_string())).collect()
         };
         let letters_and_digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-        let visible: String = ('!'..='~').collect();
+        let visible_but_separators: String = ('!'..='~').filter(|c| !"&=".contains(*c)).collect();
+        assert_eq!(takes(|v| MchId::parse(v).is_ok()), of("0123456789"));
         assert_eq!(takes(|v| SubMchId::parse(v).is_ok()), of("0123456789"));
         assert_eq!(takes(|v| OutTradeNo::parse(v).is_ok()), of(&format!("{letters_and_digits}_-|*@")));
-        assert_eq!(takes(|v| NonceStr::parse(v).is_ok()), of(&visible));
+        assert_eq!(takes(|v| NonceStr::parse(v).is_ok()), of(&visible_but_separators));
         assert_eq!(takes(|v| SubAppid::parse(v).is_ok()), of(letters_and_digits));
     }
 
     #[test]
     fn a_field_has_1_to_32_characters() {
         for (length, fits) in [(0, false), (1, true), (32, true), (33, false)] {
+            assert_eq!(MchId::parse("1".repeat(length)).is_ok(), fits, "{length}");
             assert_eq!(SubMchId::parse("1".repeat(length)).is_ok(), fits, "{length}");
             assert_eq!(OutTradeNo::parse("1".repeat(length)).is_ok(), fits, "{length}");
             assert_eq!(NonceStr::parse("1".repeat(length)).is_ok(), fits, "{length}");

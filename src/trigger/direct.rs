@@ -3,18 +3,23 @@
 
 use tokio::time::Instant;
 
-use super::{Function, envelope};
-use crate::{answer::Answer, close_order::Invocation, fault::Fault};
+use super::Function;
+use crate::{
+    answer::Answer,
+    close_order::Invocation,
+    fault::Fault,
+    order::{Invalid, Order},
+};
 
 /// Replies and rejections are answers. A fault is raised: asynchronous invocation and Step Functions then retry by
 /// themselves.
-pub(super) async fn answer(
+pub(super) async fn handle(
     function: &Function,
-    event: &str,
+    order: Result<Order, Invalid>,
     deadline: Instant,
     invocation: Invocation<'_>,
 ) -> Result<Answer, (Fault, Answer)> {
-    let answer = function.close_order.close(envelope::order(event, "event"), false, deadline, invocation).await;
+    let answer = function.close_order.close(order, false, deadline, invocation).await;
     match &answer.result {
         Err(fault) if !fault.is_rejection() => Err((fault.clone(), answer)),
         _ => Ok(answer),

@@ -1,11 +1,14 @@
 //! HTTP: API Gateway REST (payload 1.0), HTTP API and Function URL (2.0), and an ALB. The body is the order.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny, ser::SerializeMap};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
 
-use super::{Function, envelope};
+use super::{
+    Function,
+    event::{BODY, Fields, order_in_body},
+};
 use crate::{
     answer::Answer,
     close_order::Invocation,
@@ -13,15 +16,10 @@ use crate::{
     order::{Invalid, Problem},
 };
 
-/// What an error about the whole body calls it.
-pub(super) const BODY: &str = "body";
+const NOT_POST: Problem = Problem::new("请使用post方法", "must be POST");
 
-const NOT_POST: Problem = Problem { zh: "请使用post方法", en: "must be POST" };
-
-const NOT_BASE64: Problem = Problem {
-    zh: "不是有效的Base64编码UTF-8文本",
-    en: "must be UTF-8 text in Base64, as isBase64Encoded says",
-};
+const NOT_BASE64: Problem =
+    Problem::new("不是有效的Base64编码UTF-8文本", "must be UTF-8 text in Base64, as isBase64Encoded says");
 
 /// The answer to an HTTP request, in the form that the service which sent it takes.
 #[derive(Debug)]
@@ -43,92 +41,76 @@ enum Form {
     Version2,
 }
 
-/// What is read of a proxied request; all else is skipped, whatever it holds.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A proxied request, as far as it is looked at.
+#[derive(Debug)]
 pub(super) struct HttpRequest<'a> {
-    #[serde(borrow)]
-    version: Option<&'a RawValue>,
-    #[serde(borrow)]
-    http_method: Option<&'a RawValue>,
-    #[serde(borrow)]
-    request_context: Option<&'a RawValue>,
-    headers: Option<IgnoredAny>,
-    multi_value_headers: Option<IgnoredAny>,
-    #[serde(borrow)]
+    form: Form,
+    method: String,
     body: Option<&'a RawValue>,
-    #[serde(borrow)]
-    is_base64_encoded: Option<&'a RawValue>,
+    is_base64_encoded: bool,
 }
 
 /// The `requestContext` of payload 2.0.
 #[derive(Deserialize)]
-struct RequestContext<'a> {
-    #[serde(borrow)]
-    http: RequestContextHttp<'a>,
+struct RequestContext {
+    http: RequestContextHttp,
 }
 
 #[derive(Deserialize)]
-struct RequestContextHttp<'a> {
-    #[serde(borrow)]
-    method: &'a RawValue,
+struct RequestContextHttp {
+    method: String,
 }
 
-/// Answers a request whose method is known.
-pub(super) async fn answer(
+/// Handles a request, whose body is the order.
+pub(super) async fn handle(
     function: &Function,
     request: &HttpRequest<'_>,
-    method: &str,
     deadline: Instant,
     invocation: Invocation<'_>,
 ) -> HttpResponse {
-    let is_post = method == "POST";
+    let is_post = request.method == "POST";
     let order = if is_post {
-        request.body().and_then(|body| envelope::order(&body, BODY))
+        request.body().and_then(|body| order_in_body(&body))
     } else {
-        Err(Invalid::new("httpMethod", NOT_POST))
+        Err(Invalid::no_order("httpMethod", NOT_POST))
     };
     let answer = function.close_order.close(order, false, deadline, invocation).await;
-    HttpResponse { form: request.form(), is_post, answer }
+    HttpResponse { form: request.form, is_post, answer }
 }
 
 impl<'a> HttpRequest<'a> {
-    pub(super) fn parse(event: &'a str) -> Self {
-        serde_json::from_str(event).unwrap_or_default()
-    }
-
-    fn form(&self) -> Form {
-        if self.version.is_some_and(|version| version.get() == "\"2.0\"") {
+    /// The request that an event is; `None` if it has no `requestContext`, or no method where its form has it.
+    pub(super) fn of(event: &Fields<'a>) -> Option<Self> {
+        let form = if event.get("version").is_some_and(|version| version.get() == "\"2.0\"") {
             Form::Version2
-        } else if self.multi_value_headers.is_some() && self.headers.is_none() {
+        } else if event.get("multiValueHeaders").is_some() && event.get("headers").is_none() {
             Form::MultiValue
         } else {
             Form::Plain
-        }
-    }
-
-    /// The request's method; `None` for an event that is not an HTTP request.
-    pub(super) fn method(&self) -> Option<String> {
-        // Emulators of payload 2.0 leave a stray `httpMethod` at the top.
-        let method = if self.form() == Form::Version2 {
-            let context =
-                self.request_context.and_then(|raw| serde_json::from_str::<RequestContext<'_>>(raw.get()).ok());
-            context.map(|context| context.http.method)
-        } else {
-            self.http_method
         };
-        method.and_then(|method| serde_json::from_str(method.get()).ok())
+        // Emulators of payload 2.0 leave a stray `httpMethod` at the top.
+        let method = match form {
+            Form::Version2 => event.read("requestContext").map(|RequestContext { http }| http.method),
+            Form::Plain | Form::MultiValue => {
+                event.get("requestContext").and_then(|_| event.read::<String>("httpMethod"))
+            }
+        };
+        Some(Self {
+            form,
+            method: method?,
+            body: event.get("body"),
+            is_base64_encoded: event.get("isBase64Encoded").is_some_and(|value| value.get() == "true"),
+        })
     }
 
     fn body(&self) -> Result<String, Invalid> {
-        let not_an_object = || Invalid::new(BODY, Problem::NOT_AN_OBJECT);
-        let body = self.body.ok_or_else(not_an_object)?;
-        let body = serde_json::from_str::<String>(body.get()).map_err(|_| not_an_object())?;
-        if self.is_base64_encoded.is_none_or(|is_encoded| is_encoded.get() != "true") {
+        let body = self.body.and_then(|body| serde_json::from_str::<String>(body.get()).ok());
+        let body = body.ok_or_else(|| Invalid::no_order(BODY, Problem::NOT_AN_OBJECT))?;
+        if !self.is_base64_encoded {
             return Ok(body);
         }
         let decoded = STANDARD.decode(body).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        decoded.ok_or(Invalid::new(BODY, NOT_BASE64))
+        decoded.ok_or_else(|| Invalid::no_order(BODY, NOT_BASE64))
     }
 }
 
@@ -160,7 +142,7 @@ impl HttpResponse {
     fn headers<V: Into<Value>>(&self, form: impl Fn(String) -> V) -> serde_json::Map<String, Value> {
         let special = match &self.answer.result {
             _ if !self.is_post => Some(("allow", "POST".to_owned())),
-            Err(Fault::TooYoung { retry_after_seconds }) => Some(("retry-after", retry_after_seconds.to_string())),
+            Err(Fault::TooEarly(wait)) => Some(("retry-after", wait.seconds().to_string())),
             _ => None,
         };
         // A reply is about one order at one moment: nobody may cache it.

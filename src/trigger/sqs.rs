@@ -10,10 +10,14 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::error;
 
-use super::{Function, envelope, http::BODY};
+use super::{
+    Function,
+    event::{BODY, order_in_body},
+    shown,
+};
 use crate::{
     answer::Answer,
-    close_order::Invocation,
+    close_order::{self, Invocation},
     concurrent,
     fault::Fault,
     order::{Invalid, Problem},
@@ -27,15 +31,21 @@ const AT_ONCE: usize = 10;
 const TIME_TO_PUBLISH: Duration = Duration::from_secs(3);
 const TIME_FOR_BOTH: Duration = Duration::from_secs(9);
 
-/// The messages of a batch.
+/// The most messages of a batch
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>).
+const MAX_RECORDS: usize = 10_000;
+
+/// The messages of a batch, which are read one by one.
 #[derive(Debug)]
-pub(super) struct Batch(Vec<Record>);
+pub(super) struct Batch<'a>(Vec<&'a RawValue>);
 
 /// One message, as far as it can be read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Record {
     message_id: Option<String>,
     body: Option<String>,
+    /// Whether it is one of SQS's, and not another service's.
+    is_of_sqs: bool,
 }
 
 /// The answer to SQS: what is to come back.
@@ -51,10 +61,19 @@ struct Failure {
     item_identifier: String,
 }
 
-impl Batch {
-    /// Takes records for a batch of messages, unless they are those of another service. A record that can't be read is
+impl<'a> Batch<'a> {
+    /// Takes `Records` for a batch of messages, unless they are those of another service. A record that can't be read is
     /// in the batch, too: were the batch no batch, SQS would take its messages for done.
-    pub(super) fn parse(records: &[&RawValue]) -> Option<Self> {
+    pub(super) fn of(records: &'a RawValue) -> Option<Self> {
+        let records: Vec<&RawValue> = serde_json::from_str(records.get()).ok()?;
+        let is_batch = records.len() <= MAX_RECORDS
+            && (records.is_empty() || records.iter().any(|record| Record::read(record).is_of_sqs));
+        is_batch.then_some(Self(records))
+    }
+}
+
+impl Record {
+    fn read(record: &RawValue) -> Self {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct RawRecord<'a> {
@@ -70,20 +89,16 @@ impl Batch {
         }
 
         let text = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-        let mut is_sqs = records.is_empty();
-        let read = |record: &&RawValue| {
-            let raw = match record.get() {
-                object if object.starts_with('{') => serde_json::from_str(object).unwrap_or_default(),
-                _ => RawRecord::default(),
-            };
-            let source = text(raw.event_source);
-            let has_its_fields = raw.message_id.is_some() || raw.body.is_some();
-            let looks_like_sqs = source.is_none() && raw.other_source.is_none() && has_its_fields;
-            is_sqs |= looks_like_sqs || source.is_some_and(|source| source == "aws:sqs");
-            Record { message_id: text(raw.message_id), body: text(raw.body) }
+        // A derived struct can be read from a list, too.
+        if !record.get().starts_with('{') {
+            return Self::default();
+        }
+        let raw: RawRecord<'_> = serde_json::from_str(record.get()).unwrap_or_default();
+        let is_of_sqs = match text(raw.event_source) {
+            Some(source) => source == "aws:sqs",
+            None => raw.other_source.is_none() && (raw.message_id.is_some() || raw.body.is_some()),
         };
-        let batch = Self(records.iter().map(read).collect());
-        is_sqs.then_some(batch)
+        Self { message_id: text(raw.message_id), body: text(raw.body), is_of_sqs }
     }
 }
 
@@ -92,17 +107,18 @@ impl Batch {
 /// # Errors
 /// [`Fault::InvalidBatch`] when a message has no id to report: then the whole batch has to come back, no order of it is
 /// looked at, and one log line says so.
-pub(super) async fn answer(
+pub(super) async fn handle(
     function: &Function,
-    Batch(records): &Batch,
+    Batch(records): &Batch<'_>,
     deadline: Instant,
     invocation: Invocation<'_>,
 ) -> Result<BatchResponse, Fault> {
+    let records: Vec<Record> = records.iter().map(|record| Record::read(record)).collect();
     let records: Option<Vec<_>> =
         records.iter().map(|record| Some((record.message_id.as_deref()?, record.body.as_deref()))).collect();
     let Some(records) = records else {
         error!(
-            reason = Fault::InvalidBatch.name(),
+            reason = Fault::InvalidBatch.reason(),
             cause = %Fault::InvalidBatch,
             requestId = invocation.request_id,
             "invalid batch"
@@ -113,12 +129,13 @@ pub(super) async fn answer(
         None => deadline,
         Some(_) => deadline - time_to_publish(deadline.saturating_duration_since(Instant::now())),
     };
+    let batch = close_order::Batch::default();
     let close = |&(message_id, body): &(_, Option<&_>)| {
         let order = match body {
-            Some(body) => envelope::order(body, BODY),
-            None => Err(Invalid::new(BODY, Problem::NOT_AN_OBJECT)),
+            Some(body) => order_in_body(body),
+            None => Err(Invalid::no_order(BODY, Problem::NOT_AN_OBJECT)),
         };
-        let invocation = Invocation { message_id: Some(message_id), ..invocation };
+        let invocation = Invocation { message_id: Some(shown(message_id)), batch: Some(&batch), ..invocation };
         function.close_order.close(order, true, orders_end, invocation)
     };
     let answers: Vec<Answer> = concurrent::all(records.iter().map(close), AT_ONCE).await;
@@ -136,7 +153,7 @@ async fn publish<'a>(
     deadline: Instant,
     invocation: Invocation<'_>,
 ) -> Vec<bool> {
-    let settled = |answer: &'a Answer| answer.result.as_ref().ok().filter(|_| answer.outcome.is_settled());
+    let settled = |answer: &'a Answer| answer.result.as_ref().ok().filter(|_| answer.outcome.is_terminal());
     let mut is_done: Vec<bool> = answers.clone().map(|(_, answer)| settled(answer).is_some()).collect();
     let Some(outcome_events) = &function.outcome_events else { return is_done };
     let settled: Vec<_> =
@@ -151,7 +168,7 @@ async fn publish<'a>(
             error!(
                 cause = %cause,
                 message_id,
-                out_trade_no = replied.out_trade_no,
+                out_trade_no = replied.ids.out_trade_no,
                 requestId = invocation.request_id,
                 "outcome event not published"
             );

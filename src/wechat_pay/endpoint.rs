@@ -1,4 +1,4 @@
-//! WeChat Pay's endpoints: where each call goes, and which endpoint is asked first.
+//! WeChat Pay's endpoints, and which of them is asked first.
 
 use std::{
     fmt,
@@ -6,22 +6,19 @@ use std::{
     time::Duration,
 };
 
-use reqwest::Url;
 use tokio::time::Instant;
 
-use super::Call;
 use crate::base_url::{self, InvalidUrl};
 
 /// How long an endpoint that failed stays second choice; as WeChat Pay's own SDK has it.
 const FAILURE_COOLDOWN: Duration = Duration::from_mins(3);
 
+/// Paths that are added to every base URL anyway.
+const OWN_PATHS: [&str; 2] = ["/pay/closeorder", "/pay/orderquery"];
+
 /// A base URL of WeChat Pay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    name: String,
-    close_order: Url,
-    order_query: Url,
-}
+pub struct Endpoint(String);
 
 impl Endpoint {
     /// Takes a base URL: `https://`, or `http://` on this machine.
@@ -29,30 +26,21 @@ impl Endpoint {
     /// # Errors
     /// [`InvalidUrl`] says which rule it breaks.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
-        let base = base_url::parse(text)?;
-        let name = base.as_str().trim_end_matches('/').to_owned();
-        let url = |call: Call| Url::parse(&format!("{name}{}", call.path())).map_err(|_| InvalidUrl::NotAUrl);
-        let (close_order, order_query) = (url(Call::CloseOrder)?, url(Call::OrderQuery)?);
-        if [Call::CloseOrder, Call::OrderQuery].iter().any(|call| name.ends_with(call.path())) {
-            return Err(InvalidUrl::Path);
-        }
-        Ok(Self { name, close_order, order_query })
+        let base = base_url::parse(text)?.as_str().trim_end_matches('/').to_owned();
+        if OWN_PATHS.into_iter().any(|path| base.ends_with(path)) { Err(InvalidUrl::Path) } else { Ok(Self(base)) }
     }
 
-    /// Where a call goes.
+    /// The URL of a path that begins with a slash.
     #[must_use]
-    pub fn url(&self, call: Call) -> &Url {
-        match call {
-            Call::CloseOrder => &self.close_order,
-            Call::OrderQuery => &self.order_query,
-        }
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
     }
 }
 
 /// The base URL, for the log.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(&self.0)
     }
 }
 
@@ -128,19 +116,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_call_has_its_url_below_the_base() {
+    fn a_call_has_its_path_below_the_base() {
         for (base, expected) in [
-            ("https://api.mch.weixin.qq.com", Ok("https://api.mch.weixin.qq.com")),
-            ("https://api.mch.weixin.qq.com/", Ok("https://api.mch.weixin.qq.com")),
-            ("https://proxy.example:8443/wechat/", Ok("https://proxy.example:8443/wechat")),
+            ("https://api.mch.weixin.qq.com", Ok("https://api.mch.weixin.qq.com/a/b")),
+            ("https://api.mch.weixin.qq.com/", Ok("https://api.mch.weixin.qq.com/a/b")),
+            ("https://proxy.example:8443/wechat/", Ok("https://proxy.example:8443/wechat/a/b")),
             ("https://api.mch.weixin.qq.com/pay/closeorder", Err(InvalidUrl::Path)),
             ("https://api.mch.weixin.qq.com/pay/orderquery/", Err(InvalidUrl::Path)),
             ("http://api.mch.weixin.qq.com", Err(InvalidUrl::Insecure)),
         ] {
-            let endpoint = Endpoint::parse(base);
-            let url = |call| endpoint.as_ref().map(|endpoint| endpoint.url(call).to_string()).map_err(|error| *error);
-            assert_eq!(url(Call::CloseOrder), expected.map(|base| format!("{base}/pay/closeorder")), "{base}");
-            assert_eq!(url(Call::OrderQuery), expected.map(|base| format!("{base}/pay/orderquery")), "{base}");
+            assert_eq!(Endpoint::parse(base).map(|it| it.url("/a/b")), expected.map(str::to_owned), "{base}");
         }
     }
 

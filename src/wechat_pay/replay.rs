@@ -12,12 +12,13 @@ use super::{Reply, Request};
 /// How many replies are remembered.
 const REMEMBERED: usize = 256;
 
-/// The signatures of the last replies that settled an order, each with its order.
+/// The signatures of the last replies that said closed, paid or not found, each with its order.
 #[derive(Debug, Default)]
 pub(super) struct ReplayGuard(Mutex<VecDeque<Seen>>);
 
 struct Seen {
-    signature: String,
+    id: String,
+    mch_id: String,
     sub_mch_id: Option<String>,
     out_trade_no: String,
 }
@@ -30,24 +31,24 @@ impl std::fmt::Debug for Seen {
 }
 
 impl ReplayGuard {
-    /// Whether a verified reply was seen before, for another order; it is remembered otherwise. Only a reply with a
-    /// `nonce_str` can be told: without one, two orders' replies may be the same in good faith.
+    /// Whether a verified reply was seen before, for another order; it is remembered otherwise.
     pub(super) fn is_replay(&self, reply: &Reply, request: &Request<'_>) -> bool {
-        let (true, Some(_), Some(signature)) = (reply.settles(), reply.get("nonce_str"), reply.get("sign")) else {
-            return false;
-        };
-        let (sub_mch_id, out_trade_no) = (request.sub_mch_id(), request.out_trade_no());
+        let Some(id) = reply.replay_id.as_ref().filter(|_| reply.is_terminal()) else { return false };
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(earlier) = seen.iter().find(|earlier| earlier.signature == signature) {
-            return earlier.sub_mch_id.as_deref() != sub_mch_id || earlier.out_trade_no != out_trade_no;
+        if let Some(earlier) = seen.iter().find(|earlier| earlier.id == *id) {
+            let is_same = earlier.mch_id == request.merchant().mch_id()
+                && earlier.sub_mch_id.as_deref() == request.sub_mch_id()
+                && earlier.out_trade_no == request.out_trade_no();
+            return !is_same;
         }
         if seen.len() == REMEMBERED {
             seen.pop_front();
         }
         seen.push_back(Seen {
-            signature: signature.to_owned(),
-            sub_mch_id: sub_mch_id.map(str::to_owned),
-            out_trade_no: out_trade_no.to_owned(),
+            id: id.clone(),
+            mch_id: request.merchant().mch_id().to_owned(),
+            sub_mch_id: request.sub_mch_id().map(str::to_owned),
+            out_trade_no: request.out_trade_no().to_owned(),
         });
         false
     }
@@ -61,12 +62,12 @@ mod tests {
     use super::*;
     use crate::{
         order::Order,
-        wechat_pay::{Fields, Merchant},
+        wechat_pay::{Account, Fields, WireResponse},
     };
 
-    fn merchant() -> Merchant {
+    fn merchant() -> Account {
         let secret = json!({"appid": "wx1", "mch_id": "1", "api_key": "k".repeat(32)});
-        Merchant::from_secret(secret.to_string().as_bytes()).unwrap()
+        Account::from_secret(secret.to_string().as_bytes()).unwrap()
     }
 
     fn order(out_trade_no: &str) -> Order {
@@ -84,11 +85,11 @@ mod tests {
         let mut fields: Fields =
             base.iter().chain(extra).map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         fields.insert("sign".to_owned(), sign(&fields, &"k".repeat(32), "MD5"));
-        Reply::verify(xml(&fields).as_bytes(), request).unwrap()
+        request.verify(&WireResponse::ok(xml(&fields))).unwrap()
     }
 
     #[test]
-    fn a_reply_that_settled_one_order_settles_no_other() {
+    fn a_reply_to_one_order_says_nothing_of_another() {
         let (merchant, one, other) = (merchant(), order("one"), order("other"));
         let (one, other) = (Request::close(&one, &merchant), Request::close(&other, &merchant));
         for (extra, is_remembered) in [
@@ -104,7 +105,10 @@ mod tests {
         }
         let guard = ReplayGuard::default();
         let system_error = reply(&[("nonce_str", "a"), ("result_code", "FAIL"), ("err_code", "SYSTEMERROR")], &one);
-        assert!(!guard.is_replay(&system_error, &one) && !guard.is_replay(&system_error, &other), "it settles nothing");
+        assert!(
+            !guard.is_replay(&system_error, &one) && !guard.is_replay(&system_error, &other),
+            "it says nothing of the order"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use close_order::{
     fault::Fault,
     http_client::SendError,
+    order::{Invalid, Problem},
     outcome::Outcome,
     wechat_pay::{ReplyError, VerifyError},
 };
@@ -33,7 +34,7 @@ fn every_fault_has_its_status_and_its_err_code() {
     let faults = [
         Fault::CredentialsUnavailable { cause: "denied".into() },
         Fault::GatewayUnreachable(SendError::TimedOut),
-        Fault::ReplyInvalid(ReplyError { status: 200, error: Some(VerifyError::Signature) }),
+        Fault::ReplyInvalid(ReplyError { status: 200, error: Some(VerifyError::Signature) }.into()),
         Fault::DeadlineExceeded { was_sent: true },
         Fault::InternalError,
     ];
@@ -41,12 +42,13 @@ fn every_fault_has_its_status_and_its_err_code() {
         let rows = rows(page);
         for fault in &faults {
             let (_, row) =
-                rows.iter().find(|(name, _)| name == fault.name()).unwrap_or_else(|| panic!("{page}: {fault:?}"));
+                rows.iter().find(|(name, _)| name == fault.error_type()).unwrap_or_else(|| panic!("{page}: {fault:?}"));
             let expected = format!("| {} | {} |", fault.http_status(), fault.err_code());
             assert!(row.contains(&expected), "{page}: {row}");
         }
-        for raised in [Fault::UnsupportedEvent("x".into()), Fault::InvalidBatch] {
-            assert!(rows.iter().any(|(name, _)| name == raised.name()), "{page}: {raised:?}");
+        for raised in [Fault::UnsupportedEvent(Invalid::no_order("event", Problem::NOT_AN_OBJECT)), Fault::InvalidBatch]
+        {
+            assert!(rows.iter().any(|(name, _)| name == raised.error_type()), "{page}: {raised:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use sandbox::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{ORDER, beijing_time, event, ms, values, world, world_with};
+use crate::support::{ORDER, beijing_time, event, ms, rfc3339, values, world, world_with};
 
 const CALLERS: [&str; 4] = ["api-gateway-rest", "api-gateway-http", "function-url", "alb"];
 
@@ -131,6 +131,45 @@ async fn an_order_too_young_is_a_409_that_says_when_to_come_back() {
         assert_eq!(body(&answer)["returnMsg"], "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟");
     }
     assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
+async fn an_order_that_is_not_due_is_a_409_that_says_when_it_is() {
+    let mut world = world().await;
+    for caller in CALLERS {
+        let close_at = rfc3339(600);
+        let order =
+            json!({"sub_mch_id": "1", "out_trade_no": "1", "close_at": close_at, "time_start": beijing_time(-100)});
+        let answer = world.function.invoke(&with_body(caller, &json!(order.to_string()))).await.json();
+        let retry_after: u64 = answer["headers"]["retry-after"].as_str().unwrap().parse().unwrap();
+        assert!((590..=600).contains(&retry_after), "{answer}");
+        assert_form(caller, &answer, 409, &json!({"retry-after": retry_after.to_string()}));
+        let body = body(&answer);
+        assert_eq!(values(&body, ["outcome", "errCode"]), [json!("not_sent"), json!(-501_007)], "{body}");
+        assert!(body["returnMsg"].as_str().unwrap().contains(&close_at), "{body}");
+    }
+    for line in world.function.wait_for_order_lines(CALLERS.len()).await {
+        assert_eq!(values(&line, ["level", "reason"]), ["WARN", "not_due"], "{line}");
+    }
+    assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
+async fn what_carries_no_order_has_a_line_that_no_share_of_orders_counts() {
+    let mut world = world().await;
+    let envelope = json!({"detail": {"out_trade_no": "1"}}).to_string();
+    for caller in CALLERS {
+        world.function.invoke(&with_method(caller, "GET")).await;
+        let answer = world.function.invoke(&with_body(caller, &json!(envelope))).await.json();
+        let body = body(&answer);
+        assert!(body["returnMsg"].as_str().unwrap().contains("$.detail"), "{body}");
+        assert!(body["errMsg"].as_str().unwrap().contains("it was found at $.detail"), "{body}");
+        world.function.invoke(&with_body(caller, &json!("not JSON"))).await;
+    }
+    for line in world.function.wait_for_lines("no order", 3 * CALLERS.len()).await {
+        assert_eq!(values(&line, ["level", "outcome", "reason"]), ["WARN", "not_sent", "invalid_input"], "{line}");
+    }
+    assert!(world.function.lines("order").is_empty());
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ async fn an_event_says_what_became_of_its_order_and_nothing_of_the_payer() {
     let paid = events.remove(1).detail;
     let identity = Identity::default();
     let expected = json!({
-        "outcome": "paid", "err_code": "ORDERPAID", "trade_state": "SUCCESS",
+        "outcome": "paid", "confirmed": true, "err_code": "ORDERPAID", "trade_state": "SUCCESS",
         "mch_id": identity.mch_id, "sub_mch_id": "1900000109", "out_trade_no": "paid", "message_id": "message of paid",
         "transaction_id": transaction_id("paid"), "total_fee": "10", "fee_type": "CNY", "time_end": paid["time_end"],
     });

@@ -30,7 +30,8 @@ async fn without_confirm_a_clear_answer_is_not_queried() {
         world.sandbox.gateway.put_order(ORDER, state);
         world.sandbox.gateway.clear_received();
         let reply = world.function.invoke(&order(ORDER)).await.json();
-        assert_eq!((sent(&world), reply.get("trade_state")), ([1, 0], None), "{state:?}: {reply}");
+        let got = (sent(&world), reply.get("trade_state"), &reply["confirmed"]);
+        assert_eq!(got, ([1, 0], None, &json!(false)), "{state:?}: {reply}");
     }
 }
 
@@ -50,9 +51,11 @@ async fn a_query_proves_what_closeorder_said() {
         let got = values(&reply, ["outcome", "err_code", "trade_state", "tradeState", "returnCode"]);
         assert_eq!(got, expected, "{reply}");
         assert!(reply["sign"].is_string(), "closeorder's own reply is kept: {reply}");
+        assert_eq!(reply["confirmed"], true, "{reply}");
         assert_eq!(sent(&world), [1, 1]);
         let line = world.function.wait_for_order_lines(1).await.pop().unwrap();
-        assert_eq!(values(&line, ["queries", "attempts"]), [json!(1), json!(1)], "{line}");
+        let expected = [json!(1), json!(1), json!(true)];
+        assert_eq!(values(&line, ["queries", "attempts", "confirmed"]), expected, "{line}");
     }
 }
 
@@ -208,16 +211,19 @@ async fn what_a_query_has_shown_open_is_not_called_closed_again_on_closeorder_s_
 }
 
 #[tokio::test]
-async fn orderpaid_stands_against_a_query_that_lags_behind() {
+async fn orderpaid_that_a_query_does_not_prove_is_not_called_paid_where_proof_was_asked_for() {
     let mut world = world().await;
     let paid = Order { queries_lagging: Times::Always, ..TradeState::Success.into() };
     world.sandbox.gateway.put_order(ORDER, paid);
     let reply = world.function.invoke(&confirmed(ORDER)).await.json();
-    let expected = [json!("paid"), json!("ORDERPAID"), json!(null)];
+    let expected = [json!("unknown"), json!("NOTCONFIRMED"), json!("NOTPAY")];
     assert_eq!(values(&reply, ["outcome", "err_code", "trade_state"]), expected, "{reply}");
     world.sandbox.gateway.fault_on_order_call(ORDER, Call::OrderQuery, Times::Always, Fault::Error("ORDERNOTEXIST"));
     let reply = world.function.invoke(&confirmed(ORDER)).await.json();
-    assert_eq!(values(&reply, ["outcome", "trade_state"]), [json!("paid"), json!(null)], "{reply}");
+    let expected = [json!("unknown"), json!("NOTCONFIRMED"), json!(null)];
+    assert_eq!(values(&reply, ["outcome", "err_code", "trade_state"]), expected, "{reply}");
+    let reply = world.function.invoke(&order(ORDER)).await.json();
+    assert_eq!(values(&reply, ["outcome", "confirmed"]), [json!("paid"), json!(false)], "{reply}");
 }
 
 #[tokio::test]
@@ -226,44 +232,89 @@ async fn orderpaid_against_a_closed_order_is_unknown() {
     world.sandbox.gateway.put_order(ORDER, TradeState::Closed);
     world.sandbox.gateway.fault_on_order_call(ORDER, Call::CloseOrder, Times::Always, Fault::Error("ORDERPAID"));
     let reply = world.function.invoke(&confirmed(ORDER)).await.json();
-    assert_eq!(values(&reply, ["outcome", "err_code", "trade_state"]), ["unknown", "ORDERPAID", "CLOSED"], "{reply}");
+    let expected = ["unknown", "NOTCONFIRMED", "CLOSED"];
+    assert_eq!(values(&reply, ["outcome", "err_code", "trade_state"]), expected, "{reply}");
 }
 
 #[tokio::test]
-async fn a_query_that_fails_never_costs_the_answer_in_hand() {
-    let mut world = short().await;
-    for fault in [
-        Fault::Hang,
-        Fault::Reset,
-        Fault::ResetAfter,
-        Fault::Status(500),
-        Fault::Body(b"<html/>".to_vec()),
-        Fault::Forge,
-        Fault::OtherCall,
-        Fault::Error("SYSTEMERROR"),
-        Fault::UnsignedFail("系统繁忙"),
-        Fault::Edit(vec![("out_trade_no", Some("another".to_owned()))]),
-        Fault::Edit(vec![("out_trade_no", None)]),
-    ] {
-        world.sandbox.gateway.put_order(ORDER, TradeState::NotPay);
-        world.sandbox.gateway.fault_on_call(Call::OrderQuery, Times::Always, fault.clone());
-        for time in [20_000, 2000, 1100] {
-            let reply = world.function.invoke_within(&confirmed(ORDER), ms(time)).await.json();
-            let expected = [json!("closed"), json!("SUCCESS"), json!(null)];
-            let got = values(&reply, ["outcome", "returnCode", "trade_state"]);
-            assert_eq!(got, expected, "{fault:?} {time}: {reply}");
-        }
-        world.sandbox.gateway.clear_faults();
+async fn an_order_that_exists_is_not_called_not_found_over_a_query_that_names_no_order() {
+    let mut world = world().await;
+    for (err_code, outcome) in [("USERPAYING", "open"), ("TRADE_STATE_ERROR", "unknown")] {
+        let gateway = &world.sandbox.gateway;
+        gateway.fault_on_order_call(ORDER, Call::CloseOrder, Times::Next(1), Fault::Error(err_code));
+        gateway.fault_on_order_call(ORDER, Call::OrderQuery, Times::Next(1), Fault::Error("ORDERNOTEXIST"));
+        let reply = world.function.invoke(&confirmed(ORDER)).await.json();
+        let expected = [json!(outcome), json!(err_code), json!(false)];
+        assert_eq!(values(&reply, ["outcome", "err_code", "confirmed"]), expected, "{reply}");
+        let line = world.function.wait_for_order_lines(1).await.pop().unwrap();
+        assert!(line["query_cause"].as_str().unwrap().starts_with("ORDERNOTEXIST"), "{line}");
     }
 }
 
 #[tokio::test]
-async fn a_query_has_two_attempts_the_second_at_the_next_endpoint() {
+async fn what_no_query_has_proved_is_not_said_where_proof_was_asked_for_and_never_becomes_a_fault() {
+    let mut world = short().await;
+    for (fault, cause) in [
+        (Fault::Hang, "no answer in time"),
+        (Fault::Reset, "the connection was lost"),
+        (Fault::ResetAfter, "the connection was lost"),
+        (Fault::Status(502), "HTTP status 502"),
+        (Fault::Body(b"<html/>".to_vec()), "its root is not <xml>"),
+        (Fault::Body(Vec::new()), "it is not one well-formed XML document"),
+        (Fault::Forge, "its signature does not match"),
+        (Fault::OtherCall, "its out_trade_no is missing"),
+        (Fault::Error("SYSTEMERROR"), "SYSTEMERROR"),
+        (Fault::Error("NOAUTH"), "NOAUTH"),
+        (Fault::UnsignedFail("系统繁忙"), "an unsigned reply"),
+        (
+            Fault::Edit(vec![("out_trade_no", Some("another".to_owned()))]),
+            "its out_trade_no is not the one that was sent",
+        ),
+        (Fault::Edit(vec![("out_trade_no", None)]), "its out_trade_no is missing"),
+        (Fault::Edit(vec![("trade_state", None)]), "its trade_state is missing"),
+    ] {
+        world.sandbox.gateway.fault_on_call(Call::OrderQuery, Times::Always, fault.clone());
+        for (state, said) in [(TradeState::NotPay, "SUCCESS"), (TradeState::Success, "ORDERPAID")] {
+            for time in [20_000, 2000] {
+                world.sandbox.gateway.put_order(ORDER, state);
+                let reply = world.function.invoke_within(&confirmed(ORDER), ms(time)).await.json();
+                let expected = ["unknown", "SUCCESS", "FAIL", "NOTCONFIRMED"];
+                let got = values(&reply, ["outcome", "returnCode", "resultCode", "err_code"]);
+                assert_eq!(got, expected, "{fault:?} {time}: {reply}");
+                assert_eq!(
+                    (&reply["confirmed"], reply.get("trade_state")),
+                    (&json!(false), None),
+                    "{fault:?}: {reply}"
+                );
+                assert!(reply["err_code_des"].as_str().unwrap().contains(said), "{reply}");
+                assert_eq!((reply.get("sign"), reply.get("nonce_str")), (None, None), "{reply}");
+                let line = world.function.wait_for_order_lines(1).await.pop().unwrap();
+                assert_eq!(values(&line, ["level", "reason"]), ["ERROR", "NOTCONFIRMED"], "{line}");
+                assert_eq!(line["query_cause"], cause, "{fault:?} {time}: {line}");
+            }
+        }
+        world.sandbox.gateway.put_order(ORDER, TradeState::NotPay);
+        let reply = world.function.invoke(&order(ORDER)).await.json();
+        assert_eq!(values(&reply, ["outcome", "confirmed"]), [json!("closed"), json!(false)], "not asked for: {reply}");
+        world.sandbox.gateway.clear_faults();
+    }
+    world.sandbox.gateway.put_order(ORDER, TradeState::NotPay);
+    let reply = world.function.invoke_within(&confirmed(ORDER), ms(1100)).await.json();
+    assert_eq!(reply["err_code"], "NOTCONFIRMED", "{reply}");
+    let line = world.function.wait_for_order_lines(1).await.pop().unwrap();
+    assert_eq!(line["query_cause"], "no time was left for a query", "{line}");
+}
+
+#[tokio::test]
+async fn a_query_has_two_attempts_the_second_at_the_next_endpoint_or_on_a_new_connection() {
     for (fault, queries) in [
         (Fault::Status(503), vec![0, 1]),
         (Fault::Reset, vec![0, 1]),
         (Fault::Hang, vec![0, 1]),
         (Fault::Body(b"no".to_vec()), vec![0, 1]),
+        (Fault::OtherCall, vec![0, 0]),
+        (Fault::Edit(vec![("out_trade_no", Some("another".to_owned()))]), vec![0, 0]),
+        (Fault::Error("ORDERPAID"), vec![0, 0]),
         (Fault::Forge, vec![0]),
         (Fault::Error("SYSTEMERROR"), vec![0]),
     ] {
@@ -271,7 +322,7 @@ async fn a_query_has_two_attempts_the_second_at_the_next_endpoint() {
         world.sandbox.gateway.put_order(ORDER, TradeState::NotPay);
         world.sandbox.gateway.fault_on_call(Call::OrderQuery, Times::Next(1), fault.clone());
         let reply = world.function.invoke(&confirmed(ORDER)).await.json();
-        assert_eq!(reply["outcome"], "closed", "{reply}");
+        assert_eq!(reply["outcome"], if queries.len() == 2 { "closed" } else { "unknown" }, "{fault:?}: {reply}");
         assert_eq!(reply.get("trade_state").is_some(), queries.len() == 2, "{fault:?}: {reply}");
         let received = world.sandbox.gateway.received();
         let asked = received.iter().filter(|received| received.path == "/pay/orderquery");
@@ -314,7 +365,7 @@ async fn a_rate_limit_brings_no_more_load() {
     assert_eq!(values(&reply, ["outcome", "returnCode"]), ["unknown", "FAIL"], "{reply}");
     assert_eq!(sent(&world), [1, 0]);
     let line = world.function.wait_for_order_lines(1).await.pop().unwrap();
-    let expected = ["ERROR", "unsigned_fail", "调用频率超限,请降低频率"];
+    let expected = ["WARN", "rate_limited", "调用频率超限,请降低频率"];
     assert_eq!(values(&line, ["level", "reason", "return_msg"]), expected, "{line}");
 }
 
@@ -370,7 +421,9 @@ async fn the_log_shows_the_state_that_the_answer_rests_on() {
     gateway.fault_on_order_call("stuck", Call::OrderQuery, Times::Always, Fault::Error("ORDERNOTEXIST"));
     gateway.fault_on_order_call("stuck", Call::CloseOrder, Times::Next(1), Fault::Delay(ms(1)));
     gateway.fault_on_order_call("stuck", Call::CloseOrder, Times::Always, Fault::Error("ORDERCLOSED"));
-    for (number, expected) in [("stuck", [json!("open"), json!("NOTPAY")]), ("lagging", [json!("paid"), json!(null)])] {
+    for (number, expected) in
+        [("stuck", [json!("open"), json!("NOTPAY")]), ("lagging", [json!("unknown"), json!("NOTPAY")])]
+    {
         let reply = world.function.invoke(&confirmed(number)).await.json();
         assert_eq!(values(&reply, ["outcome", "trade_state"]), expected, "{reply}");
         let line = world.function.wait_for_order_lines(1).await.pop().unwrap();

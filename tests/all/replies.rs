@@ -151,7 +151,7 @@ async fn an_unsigned_fail_never_says_that_the_order_is_closed() {
     let reply = world.function.invoke(&order(ORDER)).await.json();
     let expected = json!({
         "returnCode": "FAIL", "returnMsg": "no", "errCode": 0, "errMsg": "cloudPay.closeOrder:ok",
-        "outcome": "rejected", "out_trade_no": ORDER, "outTradeNo": ORDER,
+        "outcome": "rejected", "confirmed": false, "out_trade_no": ORDER, "outTradeNo": ORDER,
     });
     assert_eq!(reply, expected);
 }

@@ -112,10 +112,19 @@ pub fn values<const N: usize>(value: &Value, names: [&str; N]) -> [Value; N] {
 
 /// A moment so many seconds from now as `time_start` has it: Beijing time.
 pub fn beijing_time(seconds_from_now: i64) -> String {
-    let time = time::OffsetDateTime::now_utc() + time::Duration::seconds(seconds_from_now + 8 * 60 * 60);
+    moment(seconds_from_now + 8 * 60 * 60, ["", "", ""])
+}
+
+/// A moment so many seconds from now as `close_at` has it.
+pub fn rfc3339(seconds_from_now: i64) -> String {
+    format!("{}Z", moment(seconds_from_now, ["-", "T", ":"]))
+}
+
+fn moment(seconds_from_now: i64, [of_date, between, of_time]: [&str; 3]) -> String {
+    let time = time::OffsetDateTime::now_utc() + time::Duration::seconds(seconds_from_now);
     let (date, time) = (time.date(), time.time());
     format!(
-        "{:04}{:02}{:02}{:02}{:02}{:02}",
+        "{:04}{of_date}{:02}{of_date}{:02}{between}{:02}{of_time}{:02}{of_time}{:02}",
         date.year(),
         u8::from(date.month()),
         date.day(),

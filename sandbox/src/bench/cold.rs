@@ -10,19 +10,9 @@ const WARM_UP: usize = 3;
 
 /// What was seen of one start.
 pub(super) struct Start {
-    /// From just before the process begins until it first asks for an event.
-    pub(super) first_next: Duration,
-    /// From there until its first answer has come.
-    pub(super) first_invocation: Duration,
-    cpu: Duration,
-    peak_rss_kib: u64,
-}
-
-impl Start {
     /// From just before the process begins until its first answer has come.
-    pub(super) fn first_answer(&self) -> Duration {
-        self.first_next + self.first_invocation
-    }
+    pub(super) first_answer: Duration,
+    peak_rss_kib: u64,
 }
 
 pub(super) async fn measure(bed: &TestBed, measured: &mut [Measured], starts: usize) -> anyhow::Result<()> {
@@ -31,10 +21,7 @@ pub(super) async fn measure(bed: &TestBed, measured: &mut [Measured], starts: us
             let (function, start) = start(bed, program, bed.function(program)).await?;
             function.stop().await;
             if turn >= WARM_UP {
-                figures.first_next_ms.push_time(start.first_next);
-                figures.first_invocation_ms.push_time(start.first_invocation);
-                figures.first_answer_ms.push_time(start.first_answer());
-                figures.cpu_at_first_answer_ms.push_time(start.cpu);
+                figures.first_answer_ms.push_time(start.first_answer);
                 figures.peak_rss_mib.push(mebibytes(start.peak_rss_kib));
             }
         }
@@ -50,16 +37,9 @@ pub(super) async fn start(
 ) -> anyhow::Result<(Function, Start)> {
     let mut function = bed.spawn(function).await?;
     let look = |function: &Function| {
-        let (cpu, peak_rss_kib) = (function.cpu_time()?, function.memory_kib("VmHWM")?);
-        let moments = function.moments();
-        let first_next = moments.first_next?;
-        Some(Start {
-            first_next: first_next - function.spawned(),
-            first_invocation: moments.answered? - first_next,
-            cpu,
-            peak_rss_kib,
-        })
+        let peak_rss_kib = function.memory_kib("VmHWM")?;
+        Some(Start { first_answer: function.moments().answered? - function.spawned(), peak_rss_kib })
     };
-    let start = bed.invoke(program, &mut function, bed.one_order(false), look).await?;
+    let start = bed.invoke(program, &mut function, bed.one_order(), look).await?;
     Ok((function, start))
 }

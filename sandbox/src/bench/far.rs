@@ -5,7 +5,6 @@
 //! Threads and not tasks, since tokio's clock ticks in whole milliseconds.
 
 use std::{
-    fmt,
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::mpsc,
@@ -13,42 +12,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Measured, cold, milliseconds, program::Kind, test_bed::TestBed};
+use super::{Measured, cold, program::Kind, test_bed::TestBed};
 
-/// Round trips from the function.
-#[derive(Clone, Copy, Debug)]
-pub struct Distance {
-    /// To WeChat Pay.
-    pub gateway: Duration,
-    /// To Secrets Manager.
-    pub secrets: Duration,
-}
-
-impl fmt::Display for Distance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [gateway, secrets] = [self.gateway, self.secrets].map(milliseconds);
-        write!(f, "at {gateway} ms to WeChat Pay and {secrets} ms to Secrets Manager")
-    }
-}
+/// Round trips from the function: from one continent to another, and within a region.
+pub(super) const TO_WECHAT_PAY: Duration = Duration::from_millis(40);
+pub(super) const TO_AWS: Duration = Duration::from_millis(15);
 
 /// The baseline calls nobody.
-pub(super) async fn measure(
-    bed: &TestBed,
-    measured: &mut [Measured],
-    starts: usize,
-    distance: Distance,
-) -> anyhow::Result<()> {
+pub(super) async fn measure(bed: &TestBed, measured: &mut [Measured], starts: usize) -> anyhow::Result<()> {
     let endpoint = bed.gateway().endpoints().first().map(crate::mock::gateway::Endpoint::address);
-    let gateway = endpoint.map(|address| stretch(address, distance.gateway)).transpose()?;
+    let gateway = endpoint.map(|address| stretch(address, TO_WECHAT_PAY)).transpose()?;
     let gateway = gateway.map(|address| format!("https://{address}")).unwrap_or_default();
-    let secrets = format!("https://{}", stretch(bed.sandbox.secrets.address(), distance.secrets)?);
+    let secrets = format!("https://{}", stretch(bed.sandbox.secrets.address(), TO_AWS)?);
     for _ in 0..starts {
         for Measured { program, figures } in measured.iter_mut().filter(|it| it.program.kind != Kind::Baseline) {
             let function = bed.function(program).env("WECHAT_PAY_ENDPOINTS", &gateway);
             let function = function.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets);
             let (function, start) = cold::start(bed, program, function).await?;
             function.stop().await;
-            figures.far_first_answer_ms.push_time(start.first_answer());
+            figures.far_first_answer_ms.push_time(start.first_answer);
         }
     }
     Ok(())

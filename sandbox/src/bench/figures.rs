@@ -1,66 +1,37 @@
-//! What was measured of a program.
+//! What was measured of a program, and the table of it in Markdown.
 
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::{Program, milliseconds};
+use super::{Kind, Program, far, warm};
 
 /// A program and its figures.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Measured {
     /// The program.
-    #[serde(serialize_with = "name")]
     pub program: Program,
     /// Its figures.
-    #[serde(flatten)]
     pub figures: Figures,
 }
 
-/// The figures of one program, as measured; what was not measured is empty.
-#[derive(Debug, Default, Serialize)]
+/// The figures of one program; what was not measured is empty.
+#[derive(Debug, Default)]
 pub struct Figures {
-    /// Cold: from just before the process begins until it first asks for an event, in milliseconds.
-    pub first_next_ms: Samples,
     /// Cold: from just before the process begins until its first answer has come, in milliseconds.
     pub first_answer_ms: Samples,
-    /// Cold: from the first `next` to the first answer, in milliseconds.
-    pub first_invocation_ms: Samples,
-    /// Processor time at the first answer, in milliseconds.
-    pub cpu_at_first_answer_ms: Samples,
+    /// The same, with WeChat Pay and Secrets Manager at a distance.
+    pub far_first_answer_ms: Samples,
     /// Peak resident memory at the first answer, in MiB.
     pub peak_rss_mib: Samples,
     /// Warm: from event to answer, less the gateway's own time, in milliseconds.
     pub overhead_ms: Samples,
-    /// Warm: processor time of an invocation, in milliseconds.
-    pub cpu_ms_per_invocation: Option<f64>,
-    /// Resident memory after 100 invocations, in MiB.
-    pub rss_mib_after_100: Option<f64>,
-    /// Resident memory after 10,000 invocations, in MiB.
-    pub rss_mib_after_10000: Option<f64>,
-    /// Warm: from event to answer with `confirm`, less the gateway's own time, in milliseconds.
-    pub overhead_with_query_ms: Samples,
-    /// What is uploaded, unzipped, in MiB.
-    pub unzipped_mib: Option<f64>,
+    /// SQS, with the gateway taking its time: batches of ten with queries and outcome events, in milliseconds.
+    pub batch_ms: Samples,
     /// What is uploaded, in MiB.
     pub zip_mib: Option<f64>,
-    /// Cold, at a distance: from just before the process begins until its first answer has come, in milliseconds.
-    pub far_first_answer_ms: Samples,
-    /// SQS, with the gateway thinking: a batch of one order, in milliseconds.
-    pub sqs_one_ms: Samples,
-    /// SQS, with the gateway thinking: the first batch of ten, when there is one connection, in milliseconds.
-    pub sqs_first_batch_ms: Samples,
-    /// SQS, with the gateway thinking: further batches of ten, in milliseconds.
-    pub sqs_batch_ms: Samples,
-    /// SQS, with the gateway thinking: batches of ten with queries, in milliseconds.
-    pub sqs_query_batch_ms: Samples,
-    /// SQS, with the gateway thinking: batches of ten with queries and outcome events, in milliseconds.
-    pub sqs_event_batch_ms: Samples,
 }
 
 /// Measurements of one figure, in the order in which they were taken.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<f64>);
 
 impl Measured {
@@ -77,13 +48,15 @@ impl Samples {
 
     /// Adds a time, in milliseconds.
     pub fn push_time(&mut self, time: Duration) {
-        self.push(milliseconds(time));
+        self.push(time.as_secs_f64() * 1e3);
     }
 
-    /// The median.
+    /// The median: a sample that was taken, never one between two.
     #[must_use]
     pub fn median(&self) -> Option<f64> {
-        self.percentile(50)
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len().saturating_sub(1) / 2).copied()
     }
 
     /// How many a second could be done one after the other, if each sample does `each`.
@@ -92,19 +65,6 @@ impl Samples {
         let count = u32::try_from(self.0.len()).ok().filter(|&count| count > 0)?;
         Some(f64::from(each) * f64::from(count) / self.0.iter().sum::<f64>() * 1e3)
     }
-
-    /// The sample that so many percent of all don't exceed: a sample that was taken, never one between two.
-    #[must_use]
-    pub fn percentile(&self, percent: usize) -> Option<f64> {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
-        let rank = (sorted.len() * percent).div_ceil(100).max(1);
-        sorted.get(rank - 1).copied()
-    }
-}
-
-fn name<S: serde::Serializer>(program: &Program, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&program.name)
 }
 
 /// Kibibytes, as the kernel counts memory, in MiB.
@@ -112,17 +72,67 @@ pub(super) fn mebibytes(kibibytes: u64) -> f64 {
     f64::from(u32::try_from(kibibytes).unwrap_or(u32::MAX)) / 1024.0
 }
 
+/// One figure of every program: its name, how it is read and how it is written.
+struct Row {
+    name: String,
+    figure: fn(&Figures) -> Option<f64>,
+    show: fn(f64) -> String,
+}
+
+fn rows() -> [Row; 6] {
+    let row = |name: &str, show, figure| Row { name: name.to_owned(), figure, show };
+    let milliseconds = |value| format!("{value:.2} ms");
+    let microseconds = |value| format!("{:.0} µs", value * 1e3);
+    let mebibytes = |value| format!("{value:.2} MiB");
+    let [gateway, aws] = [far::TO_WECHAT_PAY, far::TO_AWS].map(|round_trip| round_trip.as_millis());
+    let far = format!("cold start at a distance ({gateway} ms to WeChat Pay, {aws} ms to AWS)");
+    let batches =
+        format!("orders a second of one environment (SQS, WeChat Pay taking {} ms)", warm::THINKING.as_millis());
+    [
+        row("cold start: process start to first answer", milliseconds, |it| it.first_answer_ms.median()),
+        row(&far, milliseconds, |it| it.far_first_answer_ms.median()),
+        row("warm: time per order beside WeChat Pay's own", microseconds, |it| it.overhead_ms.median()),
+        row("memory at the first answer (peak)", mebibytes, |it| it.peak_rss_mib.median()),
+        row("deployment package (zip)", mebibytes, |it| it.zip_mib),
+        row(&batches, |value| format!("{value:.0}"), |it| it.batch_ms.per_second(warm::BATCH)),
+    ]
+}
+
+/// The figures as a table: medians, where there is more than one sample, and each as a multiple of the baseline's.
+#[must_use]
+pub fn table(programs: &[Measured]) -> String {
+    let is_baseline = |it: &&Measured| it.program.kind == Kind::Baseline;
+    let baseline = programs.iter().find(is_baseline);
+    let others: Vec<&Measured> = programs.iter().filter(|it| !is_baseline(it)).collect();
+    let mut head = vec![String::new()];
+    for it in &others {
+        head.extend([it.program.name.clone(), "÷ baseline".to_owned()]);
+    }
+    head.push("baseline".to_owned());
+    let mut lines = vec![head];
+    for Row { name, figure, show } in rows() {
+        let cell = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), show);
+        let of_baseline = baseline.and_then(|it| figure(&it.figures));
+        let mut line = vec![name];
+        for it in &others {
+            let value = figure(&it.figures);
+            let ratio = value.zip(of_baseline).map(|(value, baseline)| format!("{:.2} ×", value / baseline));
+            line.extend([cell(value), ratio.unwrap_or_else(|| "–".to_owned())]);
+        }
+        line.push(cell(of_baseline));
+        lines.push(line);
+    }
+    crate::markdown::table(&lines)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_the_sample_at_its_rank() {
-        let samples = Samples((1..=200).rev().map(f64::from).collect());
-        for (percent, expected) in [(50, 100.0), (99, 198.0), (100, 200.0), (0, 1.0)] {
-            assert_eq!(samples.percentile(percent), Some(expected), "{percent}");
-        }
+    fn the_median_is_a_sample_that_was_taken() {
         assert_eq!(Samples(vec![3.0, 1.0, 2.0]).median(), Some(2.0));
+        assert_eq!(Samples(vec![4.0, 1.0, 2.0, 3.0]).median(), Some(2.0));
         assert_eq!(Samples::default().median(), None);
     }
 
@@ -130,5 +140,20 @@ mod tests {
     fn batches_of_ten_that_take_100_ms_are_100_orders_a_second() {
         assert_eq!(Samples(vec![80.0, 120.0]).per_second(10), Some(100.0));
         assert_eq!(Samples::default().per_second(10), None);
+    }
+
+    #[test]
+    fn the_table_has_six_rows_with_figures_as_multiples_of_the_baselines() {
+        let programs = [(Program::baseline("a".into()), 0.5), (Program::close_order("b".into()), 2.5)];
+        let programs = programs.map(|(program, zip)| {
+            let mut measured = Measured::new(program);
+            measured.figures.zip_mib = Some(zip);
+            measured
+        });
+        let table = table(&programs);
+        assert_eq!(table.lines().count(), 8, "{table}");
+        let zip = table.lines().find(|line| line.contains("(zip)")).unwrap();
+        let cells: Vec<_> = zip.split('|').map(str::trim).collect();
+        assert_eq!(cells[2..5], ["2.50 MiB", "5.00 ×", "0.50 MiB"]);
     }
 }

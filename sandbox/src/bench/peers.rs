@@ -33,7 +33,7 @@ pub fn install() -> anyhow::Result<Vec<Program>> {
         .args(["install", "--omit=dev", "--no-audit", "--no-fund", "--no-save"])
         .current_dir(&folder))?;
     let node = output(Command::new("node").args(["-p", "process.execPath"]))?;
-    let node = Program::script("Node.js with tenpay".to_owned(), node.into(), "function.js", folder);
+    let node = Program::script("Node.js with tenpay", node.into(), "function.js", folder);
 
     let folder = copy("python", &["requirements.txt", "function.py"])?;
     let installed = folder.join("installed.txt");
@@ -46,7 +46,7 @@ pub fn install() -> anyhow::Result<Vec<Program>> {
         fs::write(&installed, &requirements)?;
     }
     let python = output(Command::new("python3").args(["-c", "import sys; print(sys.executable)"]))?;
-    let python = Program::script("Python with wechatpy".to_owned(), python.into(), "function.py", folder);
+    let python = Program::script("Python with wechatpy", python.into(), "function.py", folder);
     Ok(vec![node, python])
 }
 

@@ -41,10 +41,8 @@ pub(super) struct TestBed {
 pub(super) struct Event {
     text: String,
     orders: Vec<String>,
-    /// Whether a query follows each close.
-    is_queried: bool,
-    /// Whether each outcome is published.
-    is_published: bool,
+    /// Whether they come from the queue: a query follows each close, and each outcome is published.
+    is_batch: bool,
 }
 
 impl TestBed {
@@ -63,11 +61,6 @@ impl TestBed {
     /// The gateway's own share of the last exchange with it.
     pub(super) fn gateway_time(&self) -> Duration {
         self.gateway().endpoints().first().map(Endpoint::turnaround).unwrap_or_default()
-    }
-
-    /// How many connections were made to the gateway so far.
-    pub(super) fn gateway_connections(&self) -> usize {
-        self.gateway().endpoints().iter().map(Endpoint::connections).sum()
     }
 
     /// The program, ready to be started.
@@ -94,28 +87,20 @@ impl TestBed {
         function.spawn().await
     }
 
-    /// A direct call with a new order, as `events/close-order.json` is one; with `confirm`, if it is to be queried.
-    pub(super) fn one_order(&self, is_queried: bool) -> Event {
+    /// A direct call with a new order, as `events/close-order.json` is one.
+    pub(super) fn one_order(&self) -> Event {
         let order = self.new_order();
-        let mut body = order_json(&order);
-        if let (true, Value::Object(fields)) = (is_queried, &mut body) {
-            fields.insert("confirm".to_owned(), json!(true));
-        }
-        Event { text: body.to_string(), orders: vec![order], is_queried, is_published: false }
+        Event { text: order_json(&order).to_string(), orders: vec![order], is_batch: false }
     }
 
     /// An SQS batch of new orders, as `events/sqs.json` is one.
-    pub(super) fn batch(&self, size: usize, is_queried: bool) -> Event {
-        let orders: Vec<String> = std::iter::repeat_with(|| self.new_order()).take(size).collect();
+    pub(super) fn batch(&self, size: u16) -> Event {
+        let orders: Vec<String> = std::iter::repeat_with(|| self.new_order()).take(size.into()).collect();
         let records = orders.iter().map(|order| {
-            let mut body = order_json(order);
-            if let (false, Value::Object(fields)) = (is_queried, &mut body) {
-                fields.insert("confirm".to_owned(), json!(false));
-            }
             json!({
                 "messageId": order,
                 "receiptHandle": "MessageReceiptHandle",
-                "body": body.to_string(),
+                "body": order_json(order).to_string(),
                 "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1523232000000"},
                 "messageAttributes": {},
                 "eventSource": "aws:sqs",
@@ -124,12 +109,7 @@ impl TestBed {
             })
         });
         let text = json!({"Records": records.collect::<Vec<_>>()}).to_string();
-        Event { text, orders, is_queried, is_published: false }
-    }
-
-    /// An SQS batch of new orders for a function with outcome events.
-    pub(super) fn published_batch(&self, size: usize) -> Event {
-        Event { is_published: true, ..self.batch(size, true) }
+        Event { text, orders, is_batch: true }
     }
 
     fn new_order(&self) -> String {
@@ -154,7 +134,7 @@ impl TestBed {
         let seen = look(function);
         let is_right = match program.kind {
             Kind::Baseline => invocation.text() == event.text,
-            Kind::CloseOrder | Kind::Other => self.is_closed(&event, &invocation),
+            Kind::CloseOrder | Kind::Peer => self.is_closed(&event, &invocation),
         };
         ensure!(
             is_right,
@@ -163,30 +143,9 @@ impl TestBed {
             invocation.outcome,
             function.logs()
         );
-        self.forget_exchanges();
-        seen.with_context(|| format!("{} is gone", program.name))
-    }
-
-    /// Whether the program takes an event of this kind; close-order must.
-    ///
-    /// # Errors
-    /// When close-order does not.
-    pub(super) async fn takes(&self, program: &Program, function: &mut Function, event: Event) -> anyhow::Result<bool> {
-        match program.kind {
-            Kind::Baseline => Ok(false),
-            Kind::CloseOrder => self.invoke(program, function, event, |_| Some(true)).await,
-            Kind::Other => {
-                let invocation = function.invoke_text(event.text.clone(), Deadline::After(TIMEOUT)).await;
-                let takes = self.is_closed(&event, &invocation);
-                self.forget_exchanges();
-                Ok(takes)
-            }
-        }
-    }
-
-    fn forget_exchanges(&self) {
         self.gateway().clear_received();
         self.sandbox.events.clear();
+        seen.with_context(|| format!("{} is gone", program.name))
     }
 
     /// Whether all orders are closed and the answer says so, each cost its one exchange, or with a query its two, and has
@@ -198,11 +157,11 @@ impl TestBed {
             of_the_order.map(|it| it.path.as_str()).collect::<Vec<_>>()
         };
         let expected: &[&str] =
-            if event.is_queried { &["/pay/closeorder", "/pay/orderquery"] } else { &["/pay/closeorder"] };
+            if event.is_batch { &["/pay/closeorder", "/pay/orderquery"] } else { &["/pay/closeorder"] };
         let mut published: Vec<String> = self.sandbox.events.events().iter().map(published_order).collect();
         published.sort_unstable();
         says_closed(invocation)
-            && published == if event.is_published { event.orders.as_slice() } else { &[] }
+            && published == if event.is_batch { event.orders.as_slice() } else { &[] }
             && event
                 .orders
                 .iter()

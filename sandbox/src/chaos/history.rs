@@ -1,19 +1,22 @@
-//! What happened to one order in a run: what the gateway was asked and replied, what the function said, what was
-//! published.
+//! What happened to one order in a run: what the gateway was asked, what the function reported, what was published; and
+//! the rules that all of it must keep.
+//!
+//! They are rules about sockets, the queue and the truth of what was confirmed. Which outcome follows from which replies
+//! is for tables and property tests of the function itself.
 
-use std::{fmt, time::Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
 use super::plan::{Part, PlannedOrder};
-use crate::mock::{
-    gateway::{Call, Fault, Received, TradeState},
-    signed_xml::{Fields, read_xml},
-};
+use crate::mock::gateway::{Call, TradeState};
 
-/// What the function claims of an order: the words of `outcome`.
+/// How many requests one invocation may send about one order: to closeorder, and to orderquery (two rounds of two).
+const MAX_REQUESTS: [u64; 2] = [3, 4];
+
+/// What the function reports of an order: the words of `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+pub(super) enum ReportedOutcome {
     Closed,
     Paid,
     NotFound,
@@ -23,7 +26,67 @@ pub(super) enum Claim {
     NotSent,
 }
 
-impl Claim {
+/// What the gateway knows of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GroundTruth {
+    Closed,
+    Paid,
+    Open,
+    NeverMade,
+}
+
+/// One order's history.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    pub(super) planned: PlannedOrder,
+    /// What it was when all was over.
+    pub(super) truth: GroundTruth,
+    /// The requests about it, in the order in which they came.
+    pub(super) requests: Vec<(Call, Instant)>,
+    /// Whether a genuine reply about another order, or to another call, was among the replies.
+    pub(super) was_replayed: bool,
+    pub(super) invocations: Vec<Invocation>,
+    pub(super) published: Vec<Published>,
+}
+
+/// One invocation, as far as it is about the order.
+#[derive(Clone, Debug)]
+pub(super) struct Invocation {
+    /// From its log line.
+    pub(super) outcome: ReportedOutcome,
+    /// Whether the log line says that a query proved the outcome.
+    pub(super) is_confirmed: bool,
+    /// Requests to closeorder and to orderquery, from its log line.
+    pub(super) requests: [u64; 2],
+    /// What the caller got.
+    pub(super) answer: Answer,
+    pub(super) from: Instant,
+    pub(super) to: Instant,
+    /// Whether there was time for a query.
+    pub(super) has_time: bool,
+    /// The parts in which there was an incident meanwhile.
+    pub(super) incidents: Vec<Part>,
+}
+
+/// What the caller got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A direct call's `outcome`; `None` with a function error.
+    Direct(Option<ReportedOutcome>),
+    /// Whether the message left the queue.
+    Message { is_acknowledged: bool },
+}
+
+/// An event about the order.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) outcome: Option<ReportedOutcome>,
+    pub(super) at: Instant,
+    /// What is wrong with it in itself, if anything.
+    pub(super) mistake: Option<&'static str>,
+}
+
+impl ReportedOutcome {
     pub(super) fn read(outcome: &Value) -> Option<Self> {
         Some(match outcome.as_str()? {
             "closed" => Self::Closed,
@@ -37,277 +100,309 @@ impl Claim {
         })
     }
 
-    /// Whether nothing is left to do about the order: its message leaves the queue.
-    pub(super) fn is_final(self) -> bool {
+    /// Whether nothing is left to do about the order: its message is acknowledged.
+    pub(super) fn is_conclusive(self) -> bool {
         matches!(self, Self::Closed | Self::Paid | Self::NotFound)
     }
-}
 
-/// One order's history.
-#[derive(Clone, Debug)]
-pub(super) struct History {
-    pub(super) planned: PlannedOrder,
-    /// Its state at the gateway when all was over.
-    pub(super) final_state: Option<TradeState>,
-    /// In the order in which they began.
-    pub(super) exchanges: Vec<Exchange>,
-    pub(super) statements: Vec<Statement>,
-    pub(super) published: Vec<Published>,
-}
-
-/// What one invocation said of the order.
-#[derive(Clone, Debug)]
-pub(super) struct Statement {
-    /// From its log line.
-    pub(super) claim: Claim,
-    /// Whether its log line has a `trade_state` that proves the claim.
-    pub(super) is_proved: bool,
-    /// Requests to closeorder and to orderquery, from its log line.
-    pub(super) requests: [u64; 2],
-    /// What the caller got.
-    pub(super) answer: Answer,
-    /// Whether the event asked for a query whatever closeorder says.
-    pub(super) is_confirmed: bool,
-    /// The order's state at the gateway when the invocation began.
-    pub(super) state_before: Option<TradeState>,
-    pub(super) from: Instant,
-    pub(super) to: Instant,
-    /// Which function it was.
-    pub(super) function: usize,
-    /// The parts in which there was an incident meanwhile.
-    pub(super) incidents: Vec<Part>,
-}
-
-/// What the caller got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// A direct call's `outcome`; `None` with a function error.
-    Direct(Option<Claim>),
-    /// Whether the message left the queue.
-    Message { is_acknowledged: bool },
-}
-
-/// One request to the gateway, and what came back.
-#[derive(Clone, Debug)]
-pub(super) struct Exchange {
-    pub(super) call: Call,
-    pub(super) at: Instant,
-    pub(super) reply: Reply,
-    /// `nonce_str` of the reply.
-    pub(super) nonce: Option<String>,
-    /// Whether the same function got the reply for another order, too, at the same time: it goes by the first of the two.
-    pub(super) is_doubled: bool,
-}
-
-/// What came back of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// The gateway's own word, unchanged.
-    Genuine(Meaning),
-    /// A genuine reply of this call about another order.
-    Replayed,
-    /// Nothing, or something that must not be taken for the gateway's word.
-    Disturbed,
-}
-
-/// What a genuine reply says of the order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
-    Closed,
-    Paid,
-    NotFound,
-    Open,
-    /// The request itself was rejected.
-    Rejected,
-    /// Nothing of these: an error of WeChat Pay's, a limit.
-    Undecided,
-}
-
-/// An event about the order.
-#[derive(Clone, Debug)]
-pub(super) struct Published {
-    pub(super) claim: Option<Claim>,
-    pub(super) at: Instant,
-    /// What is wrong with it in itself, if anything.
-    pub(super) mistake: Option<&'static str>,
-}
-
-impl History {
-    pub(super) fn new(planned: PlannedOrder, final_state: Option<TradeState>) -> Self {
-        Self { planned, final_state, exchanges: Vec::new(), statements: Vec::new(), published: Vec::new() }
-    }
-
-    /// What was exchanged during the invocation of a statement.
-    pub(super) fn exchanges_of(&self, statement: &Statement) -> impl Iterator<Item = &Exchange> {
-        self.exchanges.iter().filter(|exchange| statement.is_during(exchange.at))
-    }
-
-    /// Whether nothing went wrong around a statement.
-    pub(super) fn is_undisturbed(&self, statement: &Statement) -> bool {
-        !statement.had_incident_about_order() && self.exchanges_of(statement).all(Exchange::is_told)
-    }
-}
-
-impl fmt::Display for History {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let planned = &self.planned;
-        let (from, to) = (planned.state(), self.final_state);
-        write!(f, "{} was {from:?}, is {to:?}; confirm {:?}", planned.out_trade_no, planned.confirm)?;
-        if planned.is_forged {
-            write!(f, "; forged")?;
+    /// Whether the order is what the outcome says.
+    fn is_true(self, truth: GroundTruth) -> bool {
+        match self {
+            Self::Closed => truth == GroundTruth::Closed,
+            Self::Paid => truth == GroundTruth::Paid,
+            Self::NotFound => truth == GroundTruth::NeverMade,
+            Self::Open => truth == GroundTruth::Open,
+            Self::Unknown | Self::Rejected | Self::NotSent => false,
         }
-        for (call, fault) in &planned.faults {
-            write!(f, "; {call:?} ")?;
-            match fault {
-                Fault::Body(body) => write!(f, "Body({})", String::from_utf8_lossy(body))?,
-                fault => write!(f, "{fault:?}")?,
-            }
-        }
-        for statement in &self.statements {
-            let Statement { claim, is_proved, requests, answer, state_before, incidents, .. } = statement;
-            let took = (statement.to - statement.from).as_millis();
-            write!(
-                f,
-                "; said {claim:?} (proved {is_proved}) of {state_before:?} after {took} ms and {requests:?} requests"
-            )?;
-            for exchange in self.exchanges_of(statement) {
-                write!(f, ", {:?} {:?}", exchange.call, exchange.reply)?;
-                if exchange.is_doubled {
-                    write!(f, " doubled")?;
-                }
-            }
-            write!(f, ", incidents {incidents:?}, answer {answer:?}")?;
-        }
-        write!(f, "; published {:?}", self.published.iter().map(|event| event.claim).collect::<Vec<_>>())
     }
 }
 
-impl Statement {
-    /// Whether its invocation was under way then.
-    pub(super) fn is_during(&self, at: Instant) -> bool {
+impl GroundTruth {
+    pub(super) fn new(state: Option<TradeState>) -> Self {
+        match state {
+            None => Self::NeverMade,
+            Some(TradeState::Closed | TradeState::Revoked) => Self::Closed,
+            Some(state) if state.is_paid() => Self::Paid,
+            Some(_) => Self::Open,
+        }
+    }
+}
+
+impl Invocation {
+    /// Whether it was under way then.
+    fn is_during(&self, at: Instant) -> bool {
         (self.from..=self.to).contains(&at)
     }
 
+    /// How many requests of this call the gateway received meanwhile.
+    fn received(&self, history: &History, call: Call) -> u64 {
+        let requests = history.requests.iter().filter(|&&(it, at)| it == call && self.is_during(at));
+        requests.map(|_| 1).sum()
+    }
+
     /// Whether there was an incident meanwhile in what closing and querying the order takes.
-    pub(super) fn had_incident_about_order(&self) -> bool {
+    fn had_incident_about_order(&self) -> bool {
         self.incidents.iter().any(|&part| part != Part::Events)
     }
-}
 
-impl Exchange {
-    /// Whether the gateway's own word tells what became of the order.
-    pub(super) fn is_told(&self) -> bool {
-        use Meaning::{Closed, NotFound, Open, Paid};
-        matches!(self.reply, Reply::Genuine(Closed | Paid | NotFound | Open)) && !self.is_doubled
-    }
-
-    /// Reads what the gateway has on record; `None` for a request to no call that it knows.
-    pub(super) fn read(received: &Received) -> Option<Self> {
-        let call = received.call?;
-        let genuine = |text: Option<&str>| {
-            text.and_then(read_xml).map_or(Reply::Disturbed, |fields| Reply::Genuine(meaning(call, &fields)))
-        };
-        let reply = match &received.fault {
-            None | Some(Fault::Delay(_) | Fault::ResetIfReused | Fault::Error(_) | Fault::UnsignedFail(_)) => {
-                genuine(received.reply.as_deref())
-            }
-            // An unsigned FAIL is nobody's word, and so as genuine as any.
-            Some(Fault::Body(body)) => match genuine(std::str::from_utf8(body).ok()) {
-                rejected @ Reply::Genuine(Meaning::Rejected) => rejected,
-                _ => Reply::Disturbed,
-            },
-            // A request that is wrong in itself is rejected before any fault.
-            Some(_) if genuine(received.reply.as_deref()) == Reply::Genuine(Meaning::Rejected) => {
-                Reply::Genuine(Meaning::Rejected)
-            }
-            // Nothing tells either call's reply that there is no such order from the other's.
-            Some(Fault::OtherCall) if genuine(received.reply.as_deref()) == Reply::Genuine(Meaning::NotFound) => {
-                Reply::Genuine(Meaning::NotFound)
-            }
-            Some(Fault::Replay) => Reply::Replayed,
-            Some(_) => Reply::Disturbed,
-        };
-        let nonce = received.reply.as_deref().and_then(read_xml).and_then(|mut fields| fields.remove("nonce_str"));
-        Some(Self { call, at: received.at, reply, nonce, is_doubled: false })
+    fn has_event(&self, event: &Published) -> bool {
+        matches!(self.answer, Answer::Message { .. })
+            && self.outcome.is_conclusive()
+            && event.outcome == Some(self.outcome)
+            && self.is_during(event.at)
     }
 }
 
-impl Reply {
-    /// Whether it settles an order.
-    pub(super) fn settles(self) -> bool {
-        matches!(self, Self::Genuine(Meaning::Closed | Meaning::Paid | Meaning::NotFound))
-    }
+/// A rule about invocations: whether one keeps it; `None` if it is not about this one.
+pub(super) struct InvocationRule {
+    pub(super) text: &'static str,
+    pub(super) holds: fn(&History, &Invocation) -> Option<bool>,
 }
 
-fn meaning(call: Call, fields: &Fields) -> Meaning {
-    let field = |name| fields.get(name).map(String::as_str).unwrap_or_default();
-    if field("return_code") != "SUCCESS" {
-        let is_temporary = ["系统", "频率"].iter().any(|word| field("return_msg").contains(word));
-        return if is_temporary { Meaning::Undecided } else { Meaning::Rejected };
-    }
-    let [result_code, err_code, trade_state] = ["result_code", "err_code", "trade_state"].map(field);
-    match (result_code, call) {
-        ("SUCCESS", Call::CloseOrder) => Meaning::Closed,
-        ("SUCCESS", Call::OrderQuery) => match trade_state {
-            "CLOSED" | "REVOKED" => Meaning::Closed,
-            "SUCCESS" | "REFUND" => Meaning::Paid,
-            _ => Meaning::Open,
+pub(super) const INVOCATION_RULES: [InvocationRule; 6] = [
+    InvocationRule {
+        text: "a confirmed `closed`, `paid` or `not_found` is what the gateway knows of the order, to the end",
+        holds: |history, it| {
+            // ORDERNOTEXIST names no order, so a genuine one about another order can't be told from this one's.
+            let may_be_replayed = it.outcome == ReportedOutcome::NotFound && history.was_replayed;
+            (it.is_confirmed && it.outcome.is_conclusive() && !may_be_replayed)
+                .then(|| it.outcome.is_true(history.truth))
         },
-        _ => match err_code {
-            "ORDERCLOSED" => Meaning::Closed,
-            "ORDERPAID" => Meaning::Paid,
-            "ORDERNOTEXIST" => Meaning::NotFound,
-            "USERPAYING" => Meaning::Open,
-            "SIGNERROR" => Meaning::Rejected,
-            _ => Meaning::Undecided,
+    },
+    InvocationRule {
+        text: "where nothing goes wrong, the outcome is what the gateway knows of the order",
+        holds: |history, it| {
+            (history.planned.is_plain() && it.has_time && !it.had_incident_about_order())
+                .then(|| it.outcome.is_true(history.truth))
         },
+    },
+    InvocationRule {
+        text: "`not_sent`: the gateway received nothing, during an incident",
+        holds: |history, it| {
+            let has_received = || Call::ALL.iter().any(|&call| it.received(history, call) > 0);
+            (it.outcome == ReportedOutcome::NotSent).then(|| it.had_incident_about_order() && !has_received())
+        },
+    },
+    InvocationRule {
+        text: "at most 3 requests to closeorder and 4 to orderquery, and none was received that was not counted",
+        holds: |history, it| {
+            let received = [Call::CloseOrder, Call::OrderQuery].map(|call| it.received(history, call));
+            let mut counts = it.requests.into_iter().zip(received).zip(MAX_REQUESTS);
+            Some(counts.all(|((logged, received), most)| received <= logged && logged <= most))
+        },
+    },
+    InvocationRule {
+        text: "a direct call's answer has the outcome that was logged, and a function error leaves the order inconclusive",
+        holds: |_, it| match it.answer {
+            Answer::Direct(Some(outcome)) => Some(outcome == it.outcome),
+            Answer::Direct(None) => Some(!it.outcome.is_conclusive() && it.outcome != ReportedOutcome::Rejected),
+            Answer::Message { .. } => None,
+        },
+    },
+    InvocationRule {
+        text: "a message is acknowledged if its outcome is conclusive and published, and not otherwise",
+        holds: |history, it| {
+            let Answer::Message { is_acknowledged } = it.answer else { return None };
+            let is_published = history.published.iter().any(|event| it.has_event(event));
+            Some(if is_acknowledged {
+                it.outcome.is_conclusive() && is_published
+            } else {
+                // A call of PutEvents that took the event, and whose answer was lost.
+                !it.outcome.is_conclusive() || !is_published || it.incidents.contains(&Part::Events)
+            })
+        },
+    },
+];
+
+/// The rule about events.
+pub(super) const EVENT_RULE: &str =
+    "an event has its message's outcome, order and merchant, and nothing secret; only messages have events";
+
+impl History {
+    /// Whether an event keeps the rule about events.
+    pub(super) fn is_right(&self, event: &Published) -> bool {
+        event.mistake.is_none() && self.invocations.iter().any(|it| it.has_event(event))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use super::*;
+    use crate::mock::gateway::{Order, Times};
 
-    fn reply(call: Call, fault: Option<Fault>, document: Option<&str>) -> Reply {
-        let received = Received {
-            endpoint: 0,
-            call: Some(call),
-            method: "POST".to_owned(),
-            path: call.path().to_owned(),
-            headers: BTreeMap::new(),
-            body: String::new(),
-            fields: Fields::new(),
-            fault,
-            reply: document.map(|document| format!("<xml><return_code>SUCCESS</return_code>{document}</xml>")),
-            at: Instant::now(),
+    /// A history of one message that was closed, confirmed, acknowledged and published; `change` makes another of it.
+    fn history(change: impl FnOnce(&mut History)) -> History {
+        let from = Instant::now();
+        let planned = PlannedOrder {
+            out_trade_no: "P000000".to_owned(),
+            order: Some(TradeState::NotPay.into()),
+            faults: Vec::new(),
+            confirm: Some(true),
+            is_paid_after: None,
         };
-        Exchange::read(&received).unwrap().reply
+        let invocation = Invocation {
+            outcome: ReportedOutcome::Closed,
+            is_confirmed: true,
+            requests: [1, 1],
+            answer: Answer::Message { is_acknowledged: true },
+            from,
+            to: from + Duration::from_secs(1),
+            has_time: true,
+            incidents: Vec::new(),
+        };
+        let mut history = History {
+            planned,
+            truth: GroundTruth::Closed,
+            requests: vec![(Call::CloseOrder, from), (Call::OrderQuery, from)],
+            was_replayed: false,
+            invocations: vec![invocation],
+            published: vec![Published { outcome: Some(ReportedOutcome::Closed), at: from, mistake: None }],
+        };
+        change(&mut history);
+        history
+    }
+
+    /// The beginnings of the rules that a history breaks.
+    fn broken(change: impl FnOnce(&mut History)) -> Vec<String> {
+        let history = history(change);
+        let invocation = &history.invocations[0];
+        let rules = INVOCATION_RULES.iter().filter(|rule| (rule.holds)(&history, invocation) == Some(false));
+        let events = history.published.iter().filter(|event| !history.is_right(event)).map(|_| EVENT_RULE);
+        let broken = rules.map(|rule| rule.text).chain(events);
+        broken.map(|text| text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    fn direct(history: &mut History, outcome: ReportedOutcome) {
+        history.published.clear();
+        history.invocations[0].outcome = outcome;
+        history.invocations[0].answer = Answer::Direct(Some(outcome));
+    }
+
+    const CONFIRMED: &str = "a confirmed `closed`,";
+    const NOTHING_WRONG: &str = "where nothing goes";
+    const NOT_SENT: &str = "`not_sent`: the gateway";
+    const REQUESTS: &str = "at most 3";
+    const DIRECT: &str = "a direct call's";
+    const ACKNOWLEDGED: &str = "a message is";
+    const EVENT: &str = "an event has";
+    const NONE: [&str; 0] = [];
+
+    #[test]
+    fn a_closed_order_breaks_no_rule() {
+        assert_eq!(broken(|_| ()), NONE);
+        assert_eq!(broken(|history| direct(history, ReportedOutcome::Closed)), NONE);
     }
 
     #[test]
-    fn only_what_the_gateway_itself_says_is_genuine() {
-        use Call::{CloseOrder, OrderQuery};
-        let closed = Some("<result_code>SUCCESS</result_code>");
-        let paid = Some("<result_code>FAIL</result_code><err_code>ORDERPAID</err_code>");
-        let open = Some("<result_code>SUCCESS</result_code><trade_state>NOTPAY</trade_state>");
-        let none = Some("<result_code>FAIL</result_code><err_code>ORDERNOTEXIST</err_code>");
-        for (call, fault, document, expected) in [
-            (CloseOrder, None, closed, Reply::Genuine(Meaning::Closed)),
-            (CloseOrder, None, paid, Reply::Genuine(Meaning::Paid)),
-            (OrderQuery, None, open, Reply::Genuine(Meaning::Open)),
-            (CloseOrder, Some(Fault::ResetIfReused), closed, Reply::Genuine(Meaning::Closed)),
-            (CloseOrder, Some(Fault::ResetIfReused), None, Reply::Disturbed),
-            (CloseOrder, Some(Fault::ResetAfter), closed, Reply::Disturbed),
-            (CloseOrder, Some(Fault::Forge), closed, Reply::Disturbed),
-            (CloseOrder, Some(Fault::Replay), closed, Reply::Replayed),
-            (OrderQuery, Some(Fault::OtherCall), closed, Reply::Disturbed),
-            (CloseOrder, Some(Fault::OtherCall), open, Reply::Disturbed),
-            (CloseOrder, Some(Fault::OtherCall), none, Reply::Genuine(Meaning::NotFound)),
-            (CloseOrder, Some(Fault::Body(b"<html/>".to_vec())), None, Reply::Disturbed),
-        ] {
-            assert_eq!(reply(call, fault.clone(), document), expected, "{call:?} {fault:?} {document:?}");
+    fn what_is_confirmed_is_true() {
+        for truth in [GroundTruth::Paid, GroundTruth::Open, GroundTruth::NeverMade] {
+            assert_eq!(broken(|history| history.truth = truth), [CONFIRMED, NOTHING_WRONG], "{truth:?}");
         }
+        let not_found = |was_replayed| {
+            broken(|history| {
+                direct(history, ReportedOutcome::NotFound);
+                history.was_replayed = was_replayed;
+            })
+        };
+        assert_eq!(not_found(false), [CONFIRMED, NOTHING_WRONG]);
+        assert_eq!(not_found(true), [NOTHING_WRONG]);
+    }
+
+    #[test]
+    fn another_outcome_than_the_truth_is_excused_where_something_goes_wrong() {
+        let unknown = |change: fn(&mut History)| {
+            broken(|history| {
+                direct(history, ReportedOutcome::Unknown);
+                change(history);
+            })
+        };
+        assert_eq!(unknown(|_| ()), [NOTHING_WRONG]);
+        assert_eq!(unknown(|history| history.invocations[0].incidents.push(Part::Events)), [NOTHING_WRONG]);
+        assert_eq!(unknown(|history| history.invocations[0].incidents.push(Part::Gateway)), NONE);
+        assert_eq!(unknown(|history| history.invocations[0].has_time = false), NONE);
+        assert_eq!(unknown(|history| history.planned.is_paid_after = Some(Duration::ZERO)), NONE);
+        let limited = |history: &mut History| {
+            history.planned.order = Some(Order { closes_limited: Times::Next(1), ..TradeState::NotPay.into() });
+        };
+        assert_eq!(unknown(limited), NONE);
+    }
+
+    #[test]
+    fn nothing_is_received_of_what_was_not_sent() {
+        let not_sent = |change: fn(&mut History)| {
+            broken(|history| {
+                direct(history, ReportedOutcome::NotSent);
+                history.invocations[0].incidents.push(Part::Gateway);
+                change(history);
+            })
+        };
+        assert_eq!(not_sent(|_| ()), [NOT_SENT]);
+        assert_eq!(not_sent(|history| history.requests.clear()), NONE);
+        let without_incident = |history: &mut History| {
+            history.requests.clear();
+            history.invocations[0].incidents.clear();
+        };
+        assert_eq!(not_sent(without_incident), [NOTHING_WRONG, NOT_SENT]);
+    }
+
+    #[test]
+    fn requests_are_counted() {
+        for requests in [[4, 1], [1, 5], [1, 0], [0, 1]] {
+            assert_eq!(broken(|history| history.invocations[0].requests = requests), [REQUESTS], "{requests:?}");
+        }
+        // What came before or after is another invocation's.
+        let earlier = |history: &mut History| history.requests[1].1 -= Duration::from_secs(1);
+        assert_eq!(
+            broken(|history| {
+                earlier(history);
+                history.invocations[0].requests = [1, 0];
+            }),
+            NONE
+        );
+    }
+
+    #[test]
+    fn an_answer_says_what_the_log_says() {
+        let answer = |answer| {
+            broken(|history| {
+                direct(history, ReportedOutcome::Closed);
+                history.invocations[0].answer = Answer::Direct(answer);
+            })
+        };
+        assert_eq!(answer(Some(ReportedOutcome::Paid)), [DIRECT]);
+        assert_eq!(answer(None), [DIRECT]);
+    }
+
+    #[test]
+    fn a_message_is_acknowledged_only_when_conclusive_and_published() {
+        assert_eq!(broken(|history| history.published.clear()), [ACKNOWLEDGED]);
+        let too_early = |history: &mut History| history.published[0].at -= Duration::from_secs(1);
+        assert_eq!(broken(too_early), [ACKNOWLEDGED, EVENT]);
+        assert_eq!(
+            broken(|history| history.invocations[0].outcome = ReportedOutcome::Open),
+            [NOTHING_WRONG, ACKNOWLEDGED, EVENT]
+        );
+        let kept = |incidents| {
+            broken(|history| {
+                history.invocations[0].answer = Answer::Message { is_acknowledged: false };
+                history.invocations[0].incidents = incidents;
+            })
+        };
+        assert_eq!(kept(vec![Part::Gateway]), [ACKNOWLEDGED]);
+        assert_eq!(kept(vec![Part::Events]), NONE);
+    }
+
+    #[test]
+    fn events_are_only_of_messages_and_right() {
+        assert_eq!(broken(|history| history.published[0].outcome = Some(ReportedOutcome::Paid)), [ACKNOWLEDGED, EVENT]);
+        assert_eq!(broken(|history| history.published[0].mistake = Some("something secret")), [EVENT]);
+        let of_direct_call = |history: &mut History| {
+            let published = history.published.clone();
+            direct(history, ReportedOutcome::Closed);
+            history.published = published;
+        };
+        assert_eq!(broken(of_direct_call), [EVENT]);
     }
 }

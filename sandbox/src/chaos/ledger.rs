@@ -1,11 +1,8 @@
-//! What the function said, compared with what the gateway knows.
+//! The rules of a run, how often each was checked, and what broke them.
 
 use std::{fmt, time::Duration};
 
-use super::{
-    history::History,
-    rules::{EVENT_RULES, STATEMENT_RULES},
-};
+use super::history::{EVENT_RULE, History, INVOCATION_RULES};
 use crate::mock::{
     event_bus,
     function::{Invocation, Outcome},
@@ -14,16 +11,22 @@ use crate::mock::{
 /// How much a warm function may grow, in kibibytes.
 const MAX_GROWTH_KIB: u64 = 2048;
 
-/// The rules of a run, how often each was checked, and what broke it. It is consistent if nothing did.
+/// How many sockets and files a function may have open when its work is done: a connection for each of the ten orders of
+/// a batch to each of two endpoints, those to AWS and to the Runtime API, and what the process itself has.
+const MAX_DESCRIPTORS: usize = 48;
+
+/// The rules beside those about single invocations and events.
+const LINES: &str = "every order of every invocation has one log line, with an outcome";
+const SECRECY: &str = "no log has a key, a credential, a signature or a payer's id";
+const QUEUE: &str = "every message was acknowledged or is in the dead-letter queue";
+const DEADLINES: &str = "every invocation was answered before its deadline";
+const MEMORY: &str = "no warm function grew by more than 2 MiB";
+const SOCKETS: &str = "no function has more than 48 sockets and files open when its work is done";
+
+/// The rules of a run. It is consistent if nothing broke one.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    statements: Vec<Rule>,
-    events: Vec<Rule>,
-    lines: Rule,
-    secrecy: Rule,
-    queue: Rule,
-    deadlines: Rule,
-    memory: Rule,
+    rules: Vec<Rule>,
     totals: Totals,
 }
 
@@ -53,24 +56,17 @@ struct Totals {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self {
-            statements: STATEMENT_RULES.iter().map(|rule| Rule::new(rule.text)).collect(),
-            events: EVENT_RULES.iter().map(|rule| Rule::new(rule.text)).collect(),
-            lines: Rule::new("every order of every invocation has one log line, with an outcome"),
-            secrecy: Rule::new("no log has a key, a credential, a signature or a payer's id"),
-            queue: Rule::new("every message was acknowledged or is in the dead-letter queue"),
-            deadlines: Rule::new("every invocation was answered before its deadline"),
-            memory: Rule::new("no warm function grew by more than 2 MiB"),
-            totals: Totals::default(),
-        }
+        let others = [EVENT_RULE, LINES, SECRECY, QUEUE, DEADLINES, MEMORY, SOCKETS];
+        let texts = INVOCATION_RULES.iter().map(|rule| rule.text).chain(others);
+        let rules = texts.map(|text| Rule { text, checked: 0, broken: Vec::new() }).collect();
+        Self { rules, totals: Totals::default() }
     }
 }
 
 impl Ledger {
     /// Every rule.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
-        let others = [&self.lines, &self.secrecy, &self.queue, &self.deadlines, &self.memory];
-        self.statements.iter().chain(&self.events).chain(others)
+        self.rules.iter()
     }
 
     /// Whether every rule holds.
@@ -79,47 +75,52 @@ impl Ledger {
         self.rules().all(|rule| rule.broken.is_empty())
     }
 
+    fn check(&mut self, text: &str, holds: bool, what: impl FnOnce() -> String) {
+        if let Some(rule) = self.rules.iter_mut().find(|rule| rule.text == text) {
+            rule.checked += 1;
+            if !holds {
+                rule.broken.push(what());
+            }
+        }
+    }
+
     /// Checks one order's history.
     pub(super) fn enter(&mut self, history: &History) {
         self.totals.orders += 1;
         self.totals.published += history.published.len();
-        for statement in &history.statements {
-            for (rule, entry) in STATEMENT_RULES.iter().zip(&mut self.statements) {
-                if let Some(holds) = (rule.holds)(history, statement) {
-                    entry.check(holds, || format!("{:?}: {history}", statement.claim));
+        for invocation in &history.invocations {
+            for rule in &INVOCATION_RULES {
+                if let Some(holds) = (rule.holds)(history, invocation) {
+                    self.check(rule.text, holds, || format!("{:?}: {history:?}", invocation.outcome));
                 }
             }
         }
         for event in &history.published {
-            for (rule, entry) in EVENT_RULES.iter().zip(&mut self.events) {
-                entry.check((rule.holds)(history, event), || format!("{event:?}: {history}"));
-            }
+            self.check(EVENT_RULE, history.is_right(event), || format!("{event:?}: {history:?}"));
         }
     }
 
     /// Takes down an event about no order of the run.
     pub(super) fn stray(&mut self, event: &event_bus::Event) {
-        if let Some(rule) = self.events.first_mut() {
-            rule.check(false, || format!("{event:?}"));
-        }
+        self.check(EVENT_RULE, false, || format!("{event:?}"));
     }
 
     /// Checks whether an order has its one log line of an invocation.
     pub(super) fn logged(&mut self, lines: usize, out_trade_no: &str) {
-        self.lines.check(lines == 1, || format!("{out_trade_no}: {lines} lines with an outcome in one invocation"));
+        self.check(LINES, lines == 1, || format!("{out_trade_no}: {lines} lines with an outcome in one invocation"));
     }
 
     /// Checks a function's log.
     pub(super) fn log(&mut self, log: &str, secrets: &[String]) {
         let leak = secrets.iter().find(|secret| log.contains(secret.as_str()));
-        self.secrecy.check(leak.is_none(), || format!("a log has {leak:?}"));
+        self.check(SECRECY, leak.is_none(), || format!("a log has {leak:?}"));
     }
 
     /// Checks an invocation's time.
     pub(super) fn invoked(&mut self, invocation: &Invocation, deadline: Duration) {
         let is_in_time = matches!(invocation.outcome, Outcome::Answered(_)) && invocation.took < deadline;
-        self.deadlines
-            .check(is_in_time, || format!("{:?} after {:?} of {deadline:?}", invocation.outcome, invocation.took));
+        let what = || format!("{:?} after {:?} of {deadline:?}", invocation.outcome, invocation.took);
+        self.check(DEADLINES, is_in_time, what);
         self.totals.invocations += 1;
         if is_in_time {
             let left = deadline.saturating_sub(invocation.took);
@@ -129,16 +130,19 @@ impl Ledger {
 
     /// Checks how much a function grew.
     pub(super) fn grown(&mut self, kib: u64) {
-        self.memory.check(kib <= MAX_GROWTH_KIB, || format!("{kib} KiB"));
+        self.check(MEMORY, kib <= MAX_GROWTH_KIB, || format!("{kib} KiB"));
         self.totals.most_growth_kib = self.totals.most_growth_kib.max(kib);
+    }
+
+    /// Checks how many sockets and files a function has open.
+    pub(super) fn open(&mut self, descriptors: usize) {
+        self.check(SOCKETS, descriptors <= MAX_DESCRIPTORS, || format!("{descriptors} are open"));
     }
 
     /// Checks where the messages went.
     pub(super) fn delivered(&mut self, messages: usize, acknowledged: usize, dead_lettered: usize) {
-        self.queue.checked += messages;
-        if acknowledged + dead_lettered != messages {
-            self.queue.broken.push(format!("{acknowledged} + {dead_lettered} of {messages}"));
-        }
+        let is_right = acknowledged + dead_lettered == messages;
+        self.check(QUEUE, is_right, || format!("{acknowledged} + {dead_lettered} of {messages}"));
         self.totals.acknowledged += acknowledged;
         self.totals.dead_lettered += dead_lettered;
     }
@@ -147,19 +151,6 @@ impl Ledger {
     pub(super) fn ran(&mut self, incidents: usize, took: Duration) {
         self.totals.incidents += incidents;
         self.totals.took += took;
-    }
-}
-
-impl Rule {
-    fn new(text: &'static str) -> Self {
-        Self { text, checked: 0, broken: Vec::new() }
-    }
-
-    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
-        self.checked += 1;
-        if !holds {
-            self.broken.push(what());
-        }
     }
 }
 
@@ -187,11 +178,8 @@ impl fmt::Display for Ledger {
             totals.narrowest.unwrap_or_default().as_millis(),
             totals.most_growth_kib,
         )?;
-        write!(
-            f,
-            "{}",
-            if self.is_consistent() { "The ledger is consistent." } else { "The ledger is NOT consistent." }
-        )
+        let is = if self.is_consistent() { "is" } else { "is NOT" };
+        write!(f, "The ledger {is} consistent.")
     }
 }
 
@@ -200,7 +188,7 @@ mod tests {
     use super::*;
     use crate::mock::runtime::{Answer, Ids};
 
-    /// The rule that one entry breaks.
+    /// The rules that these entries break.
     fn broken(enter: impl FnOnce(&mut Ledger)) -> Vec<&'static str> {
         let mut ledger = Ledger::default();
         enter(&mut ledger);
@@ -216,13 +204,14 @@ mod tests {
     fn every_rule_beside_those_of_orders_and_events_can_be_broken() {
         let second = Duration::from_secs(1);
         let answered = || Outcome::Answered(Answer::Response(String::new()));
-        assert_eq!(broken(|ledger| ledger.logged(0, "P000000")).len(), 1);
-        assert_eq!(broken(|ledger| ledger.logged(2, "P000000")).len(), 1);
-        assert_eq!(broken(|ledger| ledger.log("the key", &["key".to_owned()])).len(), 1);
-        assert_eq!(broken(|ledger| ledger.invoked(&invocation(answered(), second), second)).len(), 1);
-        assert_eq!(broken(|ledger| ledger.invoked(&invocation(Outcome::Exited, Duration::ZERO), second)).len(), 1);
-        assert_eq!(broken(|ledger| ledger.grown(MAX_GROWTH_KIB + 1)).len(), 1);
-        assert_eq!(broken(|ledger| ledger.delivered(3, 1, 1)).len(), 1);
+        assert_eq!(broken(|ledger| ledger.logged(0, "P000000")), [LINES]);
+        assert_eq!(broken(|ledger| ledger.logged(2, "P000000")), [LINES]);
+        assert_eq!(broken(|ledger| ledger.log("the key", &["key".to_owned()])), [SECRECY]);
+        assert_eq!(broken(|ledger| ledger.invoked(&invocation(answered(), second), second)), [DEADLINES]);
+        assert_eq!(broken(|ledger| ledger.invoked(&invocation(Outcome::Exited, Duration::ZERO), second)), [DEADLINES]);
+        assert_eq!(broken(|ledger| ledger.grown(MAX_GROWTH_KIB + 1)), [MEMORY]);
+        assert_eq!(broken(|ledger| ledger.open(MAX_DESCRIPTORS + 1)), [SOCKETS]);
+        assert_eq!(broken(|ledger| ledger.delivered(3, 1, 1)), [QUEUE]);
     }
 
     #[test]
@@ -234,6 +223,7 @@ mod tests {
             ledger.log("nothing", &["key".to_owned()]);
             ledger.invoked(&invocation(answered, second / 2), second);
             ledger.grown(MAX_GROWTH_KIB);
+            ledger.open(MAX_DESCRIPTORS);
             ledger.delivered(3, 1, 2);
         });
         assert_eq!(entries, <[&str; 0]>::default());

@@ -41,8 +41,6 @@ pub struct PlannedOrder {
     pub order: Option<Order>,
     /// What goes wrong with the calls about it, one after the other; with one call alone, if that is named.
     pub faults: Vec<(Option<Call>, Fault)>,
-    /// Whether every reply about it is forged, to the end.
-    pub is_forged: bool,
     /// `confirm` of its events.
     pub confirm: Option<bool>,
     /// When the payer pays, if the order can be paid then: so long after an invocation about it began.
@@ -50,22 +48,14 @@ pub struct PlannedOrder {
 }
 
 impl PlannedOrder {
-    /// The state in which it begins.
+    /// Whether nothing is planned to go wrong with it, so that its state decides the outcome.
     #[must_use]
-    pub fn state(&self) -> Option<TradeState> {
-        self.order.as_ref().map(|order| order.state)
-    }
-
-    /// Whether a close that is answered SUCCESS closes it.
-    #[must_use]
-    pub fn closes_stick(&self) -> bool {
-        self.order.as_ref().is_some_and(|order| order.closes_not_sticking == Times::NEVER)
-    }
-
-    /// Whether queries still call it unpaid for a while when it is paid.
-    #[must_use]
-    pub fn queries_lag(&self) -> bool {
-        self.order.as_ref().is_some_and(|order| order.queries_lagging != Times::NEVER)
+    pub fn is_plain(&self) -> bool {
+        let behaves = self.order.as_ref().is_some_and(|order| {
+            let exceptions = [order.closes_not_sticking, order.queries_lagging, order.closes_limited];
+            exceptions.iter().all(|&times| times == Times::NEVER)
+        });
+        behaves && self.faults.is_empty() && self.is_paid_after.is_none()
     }
 }
 
@@ -219,17 +209,14 @@ fn order(prefix: &str, number: usize, random: &mut Rng) -> PlannedOrder {
         1 => Some(false),
         _ => None,
     };
-    let is_forged = random.u8(..100) < 4;
     let faults = match random.u8(..10) {
-        // Nothing but forgeries come back about a forged order: were one reply genuine, it could rightly be verified.
-        _ if is_forged => 0,
         0..7 => 0,
         7..9 => 1,
         _ => random.usize(2..=4),
     };
     let faults = (0..faults).map(|_| fault(random)).collect();
     let is_paid_after = (random.u8(..10) == 0).then(|| Duration::from_millis(random.u64(1..30)));
-    PlannedOrder { out_trade_no: format!("{prefix}{number:06}"), order, faults, is_forged, confirm, is_paid_after }
+    PlannedOrder { out_trade_no: format!("{prefix}{number:06}"), order, faults, confirm, is_paid_after }
 }
 
 fn fault(random: &mut Rng) -> (Option<Call>, Fault) {

@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
-    history::{Answer, Claim, Statement},
+    history::{Answer, Invocation, ReportedOutcome},
     ledger::Ledger,
     plan::{Incident, Job, MerchantPlan, Part, Work},
 };
 use crate::{
     Sandbox,
     mock::{
-        function::{Function, Invocation, Outcome, SECRET_ACCESS_KEY, SESSION_TOKEN},
-        gateway::{Fault, OPENID, Times, TradeState},
+        function::{self, Function, Outcome, SECRET_ACCESS_KEY, SESSION_TOKEN},
+        gateway::{OPENID, Times},
         identity::MchType,
         lock,
     },
@@ -30,8 +30,8 @@ use crate::{
 /// How long one attempt at the gateway may take, in milliseconds.
 const ATTEMPT_MS: &str = "300";
 
-/// How often a direct call that is not settled is made again, as asynchronous invocation does after a function error, and
-/// how often SQS hands over a message before it goes to the dead-letter queue.
+/// How often a direct call without a conclusive outcome is retried, as asynchronous invocation does after a function error,
+/// and how often SQS hands over a message before it goes to the dead-letter queue: a run can't wait for the template's 480.
 const DIRECT_RETRIES: u32 = 2;
 const MAX_RECEIVES: u32 = 5;
 
@@ -64,7 +64,8 @@ struct Run {
     keys: Mutex<Vec<String>>,
     ledger: Mutex<Ledger>,
     queue: Mutex<Queue>,
-    statements: Mutex<HashMap<usize, Vec<Statement>>>,
+    /// By the order's index.
+    invocations: Mutex<HashMap<usize, Vec<Invocation>>>,
 }
 
 /// Where the messages went.
@@ -86,9 +87,8 @@ struct Invoked {
     request_id: String,
     from: Instant,
     to: Instant,
-    /// Each order's index, its state before, and what the caller got.
-    orders: Vec<(usize, Option<TradeState>, Answer)>,
-    is_batch: bool,
+    /// Each order's index, and what the caller got.
+    orders: Vec<(usize, Answer)>,
     timeout: Duration,
 }
 
@@ -115,9 +115,6 @@ pub(super) async fn run(
                 }
             }
         }
-        if planned.is_forged {
-            sandbox.gateway.fault_on_order(&planned.out_trade_no, Times::Always, Fault::Forge);
-        }
     }
     let mut started = Vec::new();
     for _ in 0..functions {
@@ -131,15 +128,15 @@ pub(super) async fn run(
         keys: Mutex::new(vec![plan.identity.api_key.clone()]),
         ledger: Mutex::new(ledger),
         queue: Mutex::default(),
-        statements: Mutex::default(),
+        invocations: Mutex::default(),
         sandbox,
         plan,
     });
     let settled = Arc::new(settled);
     let mut workers = JoinSet::new();
-    for (index, function) in started.into_iter().enumerate() {
+    for function in started {
         let (run, settled) = (Arc::clone(&run), Arc::clone(&settled));
-        workers.spawn(async move { run.work(index, function, &*settled).await });
+        workers.spawn(async move { run.work(function, &*settled).await });
     }
     while let Some(worked) = workers.join_next().await {
         worked??;
@@ -149,12 +146,7 @@ pub(super) async fn run(
 
 impl Run {
     /// One function's work, until nothing is left to do.
-    async fn work(
-        &self,
-        index: usize,
-        mut function: Function,
-        settled: &(impl Fn(usize) + Sync),
-    ) -> anyhow::Result<()> {
+    async fn work(&self, mut function: Function, settled: &(impl Fn(usize) + Sync)) -> anyhow::Result<()> {
         let mut invocations = Vec::new();
         let mut early = None;
         loop {
@@ -164,7 +156,6 @@ impl Run {
                 self.change_incidents().await?;
             }
             let orders = turn.job.work.orders().to_vec();
-            let states: Vec<_> = orders.iter().map(|&order| self.state(order)).collect();
             self.send_payers(&turn);
             let from = Instant::now();
             let event = match &turn.job.work {
@@ -174,13 +165,11 @@ impl Run {
             let invocation = function.invoke_within(&event, turn.job.timeout).await;
             let to = Instant::now();
             lock(&self.ledger).invoked(&invocation, turn.job.timeout);
-            let is_batch = matches!(turn.job.work, Work::Batch(_));
             let timeout = turn.job.timeout;
             let answers = self.settle(turn, &invocation, settled);
-            let orders = orders.into_iter().zip(states).zip(answers);
-            let orders = orders.map(|((order, state), answer)| (order, state, answer)).collect();
+            let orders = orders.into_iter().zip(answers).collect();
             let request_id = invocation.ids.request_id.clone();
-            invocations.push(Invoked { request_id, from, to, orders, is_batch, timeout });
+            invocations.push(Invoked { request_id, from, to, orders, timeout });
             if invocations.len() == WARM_UP {
                 early = function.memory_kib("VmRSS");
             }
@@ -188,14 +177,13 @@ impl Run {
         if let (Some(early), Some(late)) = (early, function.memory_kib("VmRSS")) {
             lock(&self.ledger).grown(late.saturating_sub(early));
         }
+        if let Some(descriptors) = function.descriptors() {
+            lock(&self.ledger).open(descriptors);
+        }
         let lines = invocations.iter().map(|invoked| invoked.orders.len()).sum();
-        self.read_log(index, &invocations, &function.wait_for_order_lines(lines).await);
+        self.read_log(&invocations, &function.wait_for_order_lines(lines).await);
         lock(&self.ledger).log(&function.logs(), &self.secrets());
         Ok(())
-    }
-
-    fn state(&self, order: usize) -> Option<TradeState> {
-        self.sandbox.gateway.order(&self.plan.orders.get(order)?.out_trade_no)
     }
 
     /// Begins or ends the incidents that are planned for before the next planned job.
@@ -288,22 +276,23 @@ impl Run {
             json!({
                 "messageId": message_id(*order), "receiptHandle": "r", "body": self.event(*order).to_string(),
                 "attributes": {}, "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "eu-central-1",
+                "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:close-order",
             })
         };
         json!({"Records": orders.iter().map(record).collect::<Vec<_>>()})
     }
 
-    /// Finds out what the caller got for each order, and queues again what has to come back.
-    fn settle(&self, turn: Turn, invocation: &Invocation, settled: &impl Fn(usize)) -> Vec<Answer> {
+    /// Finds out what the caller got for each order, and queues again what is retried or redelivered.
+    fn settle(&self, turn: Turn, invocation: &function::Invocation, settled: &impl Fn(usize)) -> Vec<Answer> {
         let Turn { job: Job { work, timeout }, earlier } = turn;
         let (answers, again) = match work {
             Work::Direct(order) => {
-                let claim = invocation.json().get("outcome").and_then(Claim::read);
-                let comes_back = !claim.is_some_and(Claim::is_final) && earlier < DIRECT_RETRIES;
-                if !comes_back {
+                let outcome = invocation.json().get("outcome").and_then(ReportedOutcome::read);
+                let is_retried = !outcome.is_some_and(ReportedOutcome::is_conclusive) && earlier < DIRECT_RETRIES;
+                if !is_retried {
                     settled(1);
                 }
-                (vec![Answer::Direct(claim)], comes_back.then_some(Work::Direct(order)))
+                (vec![Answer::Direct(outcome)], is_retried.then_some(Work::Direct(order)))
             }
             Work::Batch(orders) => {
                 let failures = failures(invocation);
@@ -337,8 +326,8 @@ fn message_id(order: usize) -> String {
     format!("00000000-0000-4000-9000-{order:012}")
 }
 
-/// The ids of the messages that come back; `None`, for all of them, without an answer.
-fn failures(invocation: &Invocation) -> Option<Vec<String>> {
+/// The ids of the messages that are redelivered; `None`, for all of them, without an answer.
+fn failures(invocation: &function::Invocation) -> Option<Vec<String>> {
     let Outcome::Answered(_) = &invocation.outcome else { return None };
     let answer = invocation.json();
     let failures = answer.get("batchItemFailures")?.as_array()?;

@@ -16,7 +16,7 @@ use sandbox::{
 const EXAMPLES: &str = "\
 Endpoints drop, hang, garble, forge, replay and go down, closes do not stick, queries lag, payers pay meanwhile, the key
 is rotated, Secrets Manager and EventBridge fail, while orders in mixed states, of a partner and of an ordinary merchant,
-come by direct calls and SQS. What the function said and published is then compared with what the gateway knows.
+come by direct calls and SQS. What the function reported and published is then compared with what the gateway knows.
 
 Examples:
   cargo run --release -p sandbox -- chaos --orders 10000 --seed 1

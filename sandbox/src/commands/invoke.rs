@@ -32,7 +32,7 @@ pub struct Args {
     event: PathBuf,
     #[command(flatten)]
     merchant: MerchantArgs,
-    /// Also show the signed XML that went out and the XML that came back; signatures are cut short.
+    /// Also show what went out and what came back, with API v3's headers; signatures are cut short.
     #[arg(long)]
     wire: bool,
     /// The function's timeout in seconds.

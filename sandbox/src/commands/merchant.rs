@@ -1,7 +1,7 @@
 //! Which merchant the mocks know, as the command line says it.
 
 use clap::{ValueEnum, builder::PossibleValuesParser};
-use sandbox::mock::identity::{Identity, MchType};
+use sandbox::mock::identity::{Api, Identity, MchType};
 
 /// The kinds of merchant, as the secret spells them.
 #[derive(Clone, Copy, ValueEnum)]
@@ -12,13 +12,25 @@ enum Kind {
     Merchant,
 }
 
+/// The interfaces of WeChat Pay.
+#[derive(Clone, Copy, ValueEnum)]
+enum Interface {
+    /// XML, and a key that both sides have
+    V2,
+    /// JSON and RSA
+    V3,
+}
+
 /// What says which merchant it is.
 #[derive(clap::Args)]
 pub struct MerchantArgs {
     /// The kind of merchant.
     #[arg(long, value_enum, default_value = "partner")]
     mch_type: Kind,
-    /// The algorithm of the signatures.
+    /// The interface that the secret has the keys for; the mock of WeChat Pay speaks both.
+    #[arg(long, value_enum, default_value = "v2")]
+    api: Interface,
+    /// The algorithm of API v2's signatures.
     #[arg(long, default_value = "MD5", ignore_case = true,
           value_parser = PossibleValuesParser::new(["MD5", "HMAC-SHA256"]))]
     sign_type: String,
@@ -31,6 +43,10 @@ impl MerchantArgs {
             Kind::Partner => MchType::Partner,
             Kind::Merchant => MchType::Merchant,
         };
-        Identity { mch_type, sign_type: Some(self.sign_type.to_ascii_uppercase()), ..Identity::default() }
+        let api = match self.api {
+            Interface::V2 => Api::V2,
+            Interface::V3 => Api::V3,
+        };
+        Identity { mch_type, api, sign_type: Some(self.sign_type.to_ascii_uppercase()), ..Identity::default() }
     }
 }

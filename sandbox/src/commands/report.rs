@@ -1,12 +1,15 @@
 //! What a person reads at a glance, on standard error: in colour on a terminal, plain in a pipe.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write, stderr},
+};
 
 use sandbox::mock::{
     event_bus::Event,
     gateway::{Fault, Received},
-    identity::Identity,
-    signed_xml::{Fields, read_xml, sign},
+    identity::{Api, Identity},
+    signed_xml::read_xml,
 };
 use serde_json::Value;
 
@@ -60,26 +63,28 @@ pub fn meaning(outcome: &str, is_proved: bool) -> (&'static str, &'static str, C
 pub fn exchange(received: &Received, identity: &Identity, with_wire: bool) {
     let field = |name: &str| received.fields.get(name).map(|value| format!(", {name} {value}")).unwrap_or_default();
     let call = received.path.rsplit('/').next().unwrap_or_default();
+    let call = if received.api == Some(Api::V3) { &received.path } else { call };
     let (method, endpoint) = (&received.method, received.endpoint + 1);
     let text = format!("{method} {call} to endpoint {endpoint}{}{}", field("out_trade_no"), field("sub_mch_id"));
     line("sent", &text, Colour::Cyan);
     if with_wire {
-        wire("→", &received.body);
+        wire("→", &received.headers, &received.body);
     }
     line("came back", &came_back(received, identity), Colour::Cyan);
     if let (true, Some(reply)) = (with_wire, &received.reply) {
-        wire("←", reply);
+        wire("←", &received.reply_headers, reply);
     }
 }
 
 fn came_back(received: &Received, identity: &Identity) -> String {
-    let reply = received.reply.as_deref().map(|reply| {
-        let fields = read_xml(reply).unwrap_or_default();
+    let reply = received.status.map(|status| {
+        let fields = received.reply_fields();
+        let status = (received.api == Some(Api::V3)).then(|| format!("HTTP status {status}"));
         let named = ["return_code", "return_msg", "result_code", "err_code", "trade_state"]
             .into_iter()
             .filter_map(|name| Some(format!("{name} {}", fields.get(name)?)));
-        let mut text = named.collect::<Vec<_>>().join(", ");
-        if !is_genuine(&fields, &received.fields, identity) {
+        let mut text = status.into_iter().chain(named).collect::<Vec<_>>().join(", ");
+        if !received.is_genuine(identity) {
             text.push_str("; its signature does not match: somebody else sent it");
         }
         text
@@ -96,21 +101,27 @@ fn came_back(received: &Received, identity: &Identity) -> String {
     }
 }
 
-/// Whether a reply needs no signature, or has the right one.
-fn is_genuine(reply: &Fields, request: &Fields, identity: &Identity) -> bool {
-    let sign_type = request.get("sign_type").map(String::as_str).unwrap_or_default();
-    reply.get("sign").is_none_or(|signature| *signature == sign(reply, &identity.api_key, sign_type))
+/// The headers that belong to a signature, and the document; signatures are cut short.
+fn wire(direction: &str, headers: &BTreeMap<String, String>, document: &str) {
+    let show = |text: &str| line(direction, text, Colour::Yellow);
+    for (name, value) in headers {
+        let signed = value.split_once("signature=\"").map_or(value.as_str(), |(_, rest)| rest);
+        match name.as_str() {
+            "authorization" | "wechatpay-signature" => show(&format!("{name}: {}", shorten(value, signed))),
+            _ if name.starts_with("wechatpay-") => show(&format!("{name}: {value}")),
+            _ => {}
+        }
+    }
+    let signature = read_xml(document).and_then(|fields| fields.get("sign").cloned()).unwrap_or_default();
+    shorten(document, &signature).lines().for_each(show);
 }
 
-/// A document with its signature cut short.
-fn wire(direction: &str, document: &str) {
-    let signature = read_xml(document).and_then(|fields| fields.get("sign").cloned()).unwrap_or_default();
-    let shown = match signature.get(..8) {
-        Some(start) => document.replace(&signature, &format!("{start}…")),
-        None => document.to_owned(),
-    };
-    for shown in shown.lines() {
-        line(direction, shown, Colour::Yellow);
+/// The text with all but the start of the signature left out, up to a quotation mark after it.
+fn shorten(text: &str, signature: &str) -> String {
+    let signature = signature.split('"').next().unwrap_or_default();
+    match signature.get(..8) {
+        Some(start) => text.replace(signature, &format!("{start}…")),
+        None => text.to_owned(),
     }
 }
 

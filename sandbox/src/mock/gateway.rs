@@ -1,5 +1,5 @@
-//! WeChat Pay API v2 at `/pay/closeorder` and `/pay/orderquery`: stateful, strict, and as faulty as wanted. What it does
-//! not reproduce is said in [`crate::mock`].
+//! WeChat Pay, API v2 and API v3: stateful, strict, and as faulty as wanted. What it does not reproduce is said in
+//! [`crate::mock`].
 //!
 //! One gateway has one or more endpoints in front of it, as the real one has (`api.mch.weixin.qq.com`,
 //! `api2.mch.weixin.qq.com`).
@@ -9,8 +9,9 @@ mod endpoint;
 mod fault;
 mod order;
 mod reply;
-mod request;
 mod state;
+mod v2;
+mod v3;
 
 use std::{
     collections::BTreeMap,
@@ -21,13 +22,16 @@ use std::{
 
 pub use call::Call;
 pub use endpoint::Endpoint;
-pub use fault::{Fault, Times};
-pub use order::{Order, TradeState, transaction_id};
-pub use reply::OPENID;
+pub use fault::{Fault, Times, V3Fault};
+pub use order::{OPENID, Order, TradeState, transaction_id};
 use tokio::sync::mpsc;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::mock::{identity::Identity, lock, signed_xml::Fields};
+use crate::mock::{
+    identity::{Api, Identity},
+    lock,
+    signed_xml::{Fields, read_xml},
+};
 use state::GatewayState;
 
 /// The gateway; clones share the same orders.
@@ -51,24 +55,55 @@ pub struct Unknown {
 pub struct Received {
     /// Which endpoint took it, from 0.
     pub endpoint: usize,
+    /// Of which interface it was, if the gateway knows the path.
+    pub api: Option<Api>,
     /// Which call it was, if any that the gateway knows.
     pub call: Option<Call>,
     /// The HTTP method.
     pub method: String,
-    /// The path.
+    /// The path, as it was sent.
     pub path: String,
+    /// The query, as it was sent.
+    pub query: String,
     /// The headers, by name in lower case.
     pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: String,
-    /// The body's fields, if it is a flat document.
+    /// The body's fields, if it is a flat document; with API v3 number and merchants, under the names of API v2.
     pub fields: Fields,
     /// What was made to go wrong with it.
     pub fault: Option<Fault>,
     /// The document that was sent back, if any was.
     pub reply: Option<String>,
+    /// Its HTTP status.
+    pub status: Option<u16>,
+    /// Its headers, by name in lower case.
+    pub reply_headers: BTreeMap<String, String>,
     /// When it came.
     pub at: Instant,
+}
+
+impl Received {
+    /// What the reply says, in the fields of API v2: of API v3 the status is left out, and 204 is SUCCESS.
+    #[must_use]
+    pub fn reply_fields(&self) -> Fields {
+        let reply = self.reply.as_deref().unwrap_or_default();
+        match (self.api, self.status) {
+            (Some(Api::V3), Some(204)) => Fields::from([("result_code".to_owned(), "SUCCESS".to_owned())]),
+            (Some(Api::V3), _) => v3::reply_fields(reply),
+            _ => read_xml(reply).unwrap_or_default(),
+        }
+    }
+
+    /// Whether the reply was WeChat Pay's own: it needs no signature, or has the right one of this merchant.
+    #[must_use]
+    pub fn is_genuine(&self, identity: &Identity) -> bool {
+        let reply = self.reply.as_deref().unwrap_or_default();
+        match self.api {
+            Some(Api::V3) => v3::is_genuine(self.status.unwrap_or_default(), &self.reply_headers, reply, identity),
+            _ => v2::is_genuine(&self.reply_fields(), &self.fields, identity),
+        }
+    }
 }
 
 impl Gateway {
@@ -90,7 +125,7 @@ impl Gateway {
         identity: Identity,
         addresses: &[SocketAddr],
     ) -> anyhow::Result<Self> {
-        let state = Arc::new(Mutex::new(GatewayState::new(identity)));
+        let state = Arc::new(Mutex::new(GatewayState::new(vec![identity])));
         let mut endpoints = Vec::new();
         for (index, &address) in addresses.iter().enumerate() {
             endpoints.push(Endpoint::start(index, address, Arc::clone(&state), tls.clone()).await?);
@@ -138,7 +173,17 @@ impl Gateway {
 
     /// Changes whom the gateway knows: a rotated key, another merchant.
     pub fn set_identity(&self, identity: Identity) {
-        self.lock().identity = identity;
+        self.set_identities(vec![identity]);
+    }
+
+    /// Changes whom the gateway knows: several merchants. An order is any's, unless it says whose it is.
+    pub fn set_identities(&self, identities: Vec<Identity>) {
+        self.lock().identities = identities;
+    }
+
+    /// Limits the requests that each merchant may make a second, or no longer.
+    pub fn set_rate_limit(&self, requests: Option<u32>) {
+        self.lock().rate_limit = requests;
     }
 
     /// Makes calls about one order go wrong, whichever they are.

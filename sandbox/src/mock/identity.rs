@@ -1,6 +1,8 @@
-//! The merchant that the mocks know.
+//! The merchants that the mocks know.
 
 use serde_json::{Value, json};
+
+use super::rsa::Key;
 
 /// Which of WeChat Pay's two kinds of merchant signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +13,22 @@ pub enum MchType {
     Merchant,
 }
 
-/// A merchant's identity and key, as the gateway knows them and the secret holds them.
+/// One of WeChat Pay's two interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Api {
+    /// API v2: XML, and a key that both sides have.
+    V2,
+    /// API v3: JSON and RSA.
+    V3,
+}
+
+/// A merchant's identity and keys, as the gateway knows them and the secret holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The kind of merchant. Only [`MchType::Merchant`] is written into the secret; the other is the default there.
     pub mch_type: MchType,
+    /// The interface that the secret has the keys for. The gateway speaks both, whichever it is.
+    pub api: Api,
     /// The appid.
     pub appid: String,
     /// The merchant number.
@@ -26,17 +39,48 @@ pub struct Identity {
     pub sub_appid: Option<String>,
     /// `sign_type` in the secret, if any.
     pub sign_type: Option<String>,
+    /// The keys of API v3.
+    pub v3: V3,
+}
+
+/// The keys of API v3, the merchant's and WeChat Pay's. The defaults are published ones, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct V3 {
+    /// The merchant's key.
+    pub key: Key,
+    /// The serial of the merchant's certificate.
+    pub serial_no: String,
+    /// The name of WeChat Pay's public key.
+    pub public_key_id: String,
+    /// The serial of WeChat Pay's certificate.
+    pub certificate_serial: String,
+    /// Whether the secret has the certificate's key besides (`other_public_keys`).
+    pub other_public_keys: bool,
 }
 
 impl Default for Identity {
     fn default() -> Self {
         Self {
             mch_type: MchType::Partner,
+            api: Api::V2,
             appid: "wxd678efh567hg6787".to_owned(),
             mch_id: "1230000109".to_owned(),
             api_key: "192006250b4c09247ec02edce69f6a2d".to_owned(),
             sub_appid: None,
             sign_type: None,
+            v3: V3::default(),
+        }
+    }
+}
+
+impl Default for V3 {
+    fn default() -> Self {
+        Self {
+            key: Key::Merchant(0),
+            serial_no: "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB".to_owned(),
+            public_key_id: "PUB_KEY_ID_0000000000000024101100397200000006".to_owned(),
+            certificate_serial: "4534ACDA663850A04AD37B52BD48E1D84D841E86".to_owned(),
+            other_public_keys: false,
         }
     }
 }
@@ -48,7 +92,13 @@ impl Identity {
         Self { mch_type: MchType::Merchant, ..Self::default() }
     }
 
-    /// The same merchant with another key.
+    /// The same merchant with a secret for this interface.
+    #[must_use]
+    pub fn with_api(&self, api: Api) -> Self {
+        Self { api, ..self.clone() }
+    }
+
+    /// The same merchant with another API v2 key.
     #[must_use]
     pub fn with_key(&self, api_key: &str) -> Self {
         Self { api_key: api_key.to_owned(), ..self.clone() }
@@ -57,13 +107,29 @@ impl Identity {
     /// The secret as the function reads it.
     #[must_use]
     pub fn secret(&self) -> Value {
-        let mut secret = json!({"appid": self.appid, "mch_id": self.mch_id, "api_key": self.api_key});
-        let mch_type = (self.mch_type == MchType::Merchant).then(|| "merchant".to_owned());
+        let V3 { key, serial_no, public_key_id, certificate_serial, other_public_keys } = &self.v3;
+        let mut secret = match self.api {
+            Api::V2 => json!({"appid": self.appid, "mch_id": self.mch_id, "api_key": self.api_key}),
+            Api::V3 => json!({
+                "mch_id": self.mch_id,
+                "private_key": key.private_pem(),
+                "serial_no": serial_no,
+                "public_key_id": public_key_id,
+                "public_key": Key::Platform.public_pem(),
+            }),
+        };
+        let is_v2 = self.api == Api::V2;
+        let optional = [
+            ("mch_type", (self.mch_type == MchType::Merchant).then(|| json!("merchant"))),
+            ("sub_appid", self.sub_appid.as_ref().filter(|_| is_v2).map(|value| json!(value))),
+            ("sign_type", self.sign_type.as_ref().filter(|_| is_v2).map(|value| json!(value))),
+            (
+                "other_public_keys",
+                (!is_v2 && *other_public_keys).then(|| json!({certificate_serial: Key::Certificate.public_pem()})),
+            ),
+        ];
         if let Value::Object(fields) = &mut secret {
-            let optional = [("mch_type", &mch_type), ("sub_appid", &self.sub_appid), ("sign_type", &self.sign_type)];
-            fields.extend(
-                optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?)))),
-            );
+            fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         }
         secret
     }

@@ -268,7 +268,7 @@ async fn a_number_that_no_order_has_is_closed_and_does_not_exist() {
 }
 
 #[tokio::test]
-async fn closes_that_do_not_stick_queries_that_lag_and_closes_that_are_limited() {
+async fn closes_that_do_not_stick_or_are_limited_and_queries_that_lag_or_miss_the_order() {
     use Call::{CloseOrder, OrderQuery};
 
     let sandbox = Sandbox::start().await.unwrap();
@@ -289,6 +289,36 @@ async fn closes_that_do_not_stick_queries_that_lag_and_closes_that_are_limited()
             "paid late",
             Order { queries_lagging: Times::Next(1), ..TradeState::Success.into() },
             [(CloseOrder, "ORDERPAID"), (OrderQuery, "NOTPAY"), (CloseOrder, "ORDERPAID"), (OrderQuery, "SUCCESS")],
+        ),
+        (
+            "missed once",
+            Order { queries_missing: Times::Next(1), ..not_pay() },
+            [
+                (CloseOrder, "SUCCESS"),
+                (OrderQuery, "ORDERNOTEXIST"),
+                (CloseOrder, "ORDERCLOSED"),
+                (OrderQuery, "CLOSED"),
+            ],
+        ),
+        (
+            "missed later",
+            Order {
+                closes_not_sticking: Times::Always,
+                queries_finding: Times::Next(1),
+                queries_missing: Times::Always,
+                ..not_pay()
+            },
+            [(CloseOrder, "SUCCESS"), (OrderQuery, "NOTPAY"), (CloseOrder, "SUCCESS"), (OrderQuery, "ORDERNOTEXIST")],
+        ),
+        (
+            "being paid and missed",
+            Order { queries_missing: Times::Always, ..TradeState::UserPaying.into() },
+            [
+                (CloseOrder, "USERPAYING"),
+                (OrderQuery, "ORDERNOTEXIST"),
+                (CloseOrder, "USERPAYING"),
+                (OrderQuery, "ORDERNOTEXIST"),
+            ],
         ),
         (
             "limited",
@@ -485,6 +515,49 @@ async fn a_close_instead_of_a_reply_is_an_orderly_end() {
     sandbox.gateway.fault_on_next_calls(Times::Next(1), Fault::CloseAfter);
     assert_eq!(close(&sandbox, "1").await.unwrap(), "");
     assert_eq!(sandbox.gateway.order("1"), Some(TradeState::Closed));
+}
+
+/// Sends a request on a connection that stays open, and says what came back.
+async fn said_on(connection: &mut TcpStream, call: Call, out_trade_no: &str) -> String {
+    let body = xml(&signed(order(out_trade_no)));
+    let head = format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", call.path(), body.len());
+    connection.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await.unwrap();
+    let mut reply = String::new();
+    while !reply.contains("</xml>") {
+        let mut buffer = [0; 4096];
+        let read = soon(connection.read(&mut buffer)).await.unwrap();
+        assert!(read > 0, "the connection ended after {reply}");
+        reply.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+    }
+    let fields = read_xml(body_of(&reply)).unwrap();
+    assert_eq!(fields["sign"], sign(&fields, KEY, "MD5"));
+    ["err_code", "trade_state", "result_code"].into_iter().find_map(|name| fields.get(name).cloned()).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_out_of_step_is_a_reply_behind_until_it_ends_and_no_other_one_is() {
+    use Call::{CloseOrder, OrderQuery};
+
+    let sandbox = Sandbox::start().await.unwrap();
+    for (fault, expected) in [
+        (Fault::Surplus, ["SUCCESS", "ORDERPAID", "SUCCESS"]),
+        (Fault::ReplyTwice, ["ORDERPAID", "ORDERPAID", "SUCCESS"]),
+    ] {
+        sandbox.gateway.put_order("paid", TradeState::Success);
+        sandbox.gateway.put_order("open", TradeState::NotPay);
+        sandbox.gateway.fault_on_order_call("paid", CloseOrder, Times::Always, fault);
+        let address = sandbox.gateway.endpoints()[0].address();
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        for (call, number, expected) in
+            [(CloseOrder, "paid", expected[0]), (OrderQuery, "paid", expected[1]), (CloseOrder, "open", expected[2])]
+        {
+            assert_eq!(said_on(&mut connection, call, number).await, expected, "{call:?} {number}");
+        }
+        assert_eq!(sandbox.gateway.order("open"), Some(TradeState::Closed), "what is asked for is done");
+        let mut other = TcpStream::connect(address).await.unwrap();
+        assert_eq!(said_on(&mut other, OrderQuery, "open").await, "CLOSED");
+        sandbox.gateway.clear_faults();
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 mod event_bus;
 mod function;
 mod gateway;
+mod gateway_v3;
 mod invoke;
 mod queue;
 mod runtime;

@@ -1,59 +1,55 @@
 //! What a run left behind: the functions' logs, the gateway's record and the events, read into each order's history.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Instant,
-};
+use std::{collections::HashMap, time::Instant};
 
 use serde_json::Value;
 
 use super::{Invoked, Queue, Run, SUB_MCH_ID, Span, TIME_TO_QUERY, message_id};
 use crate::{
     chaos::{
-        history::{Claim, Exchange, History, Published, Reply, Statement},
+        history::{GroundTruth, History, Invocation, Published, ReportedOutcome},
         ledger::Ledger,
         plan::{Part, Work},
     },
-    mock::{event_bus, identity::MchType, lock},
+    mock::{event_bus, gateway::Fault, identity::MchType, lock},
 };
 
 impl Run {
     /// Reads what a function's log says of its invocations' orders.
-    pub(super) fn read_log(&self, function: usize, invocations: &[Invoked], lines: &[Value]) {
+    pub(super) fn read_log(&self, invocations: &[Invoked], lines: &[Value]) {
         let text = |line: &Value, name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut by_order: HashMap<(String, String), Vec<&Value>> = HashMap::new();
         for line in lines {
             by_order.entry((text(line, "requestId"), text(line, "out_trade_no"))).or_default().push(line);
         }
         for invoked in invocations {
-            for &(order, state_before, answer) in &invoked.orders {
+            for &(order, answer) in &invoked.orders {
                 let Some(planned) = self.plan.orders.get(order) else { continue };
                 let key = (invoked.request_id.clone(), planned.out_trade_no.clone());
                 let lines = by_order.remove(&key).unwrap_or_default();
-                let claims = lines.iter().filter_map(|line| Some((*line, Claim::read(line.get("outcome")?)?)));
-                let claims: Vec<(&Value, Claim)> = claims.collect();
-                lock(&self.ledger).logged(claims.len(), &planned.out_trade_no);
-                let statements = claims.into_iter().map(|(line, claim)| {
+                let outcomes =
+                    lines.iter().filter_map(|line| Some((line, ReportedOutcome::read(line.get("outcome")?)?)));
+                let read = outcomes.map(|(line, outcome)| {
                     let count = |name: &str| line.get(name).and_then(Value::as_u64).unwrap_or_default();
                     let trade_state = text(line, "trade_state");
-                    Statement {
-                        claim,
-                        is_proved: match claim {
-                            Claim::Closed => matches!(trade_state.as_str(), "CLOSED" | "REVOKED"),
-                            Claim::Paid => matches!(trade_state.as_str(), "SUCCESS" | "REFUND"),
+                    Invocation {
+                        outcome,
+                        is_confirmed: match outcome {
+                            ReportedOutcome::Closed => matches!(trade_state.as_str(), "CLOSED" | "REVOKED"),
+                            ReportedOutcome::Paid => matches!(trade_state.as_str(), "SUCCESS" | "REFUND"),
                             _ => false,
                         },
                         requests: ["attempts", "queries"].map(count),
                         answer,
-                        is_confirmed: planned.confirm.unwrap_or(invoked.is_batch) && invoked.timeout >= TIME_TO_QUERY,
-                        state_before,
                         from: invoked.from,
                         to: invoked.to,
-                        function,
+                        has_time: invoked.timeout >= TIME_TO_QUERY,
                         incidents: self.incidents_during(invoked),
                     }
                 });
-                lock(&self.statements).entry(order).or_default().extend(statements);
+                let read: Vec<Invocation> = read.collect();
+                lock(&self.ledger).logged(read.len(), &planned.out_trade_no);
+                lock(&self.invocations).entry(order).or_default().extend(read);
             }
         }
     }
@@ -69,20 +65,25 @@ impl Run {
         let gateway = &self.sandbox.gateway;
         let mut indexes = HashMap::new();
         let mut histories = Vec::new();
-        let mut statements = std::mem::take(&mut *lock(&self.statements));
+        let mut invocations = std::mem::take(&mut *lock(&self.invocations));
         for (index, planned) in self.plan.orders.iter().enumerate() {
-            let mut history = History::new(planned.clone(), gateway.order(&planned.out_trade_no));
-            history.statements = statements.remove(&index).unwrap_or_default();
             indexes.insert(planned.out_trade_no.as_str(), index);
-            histories.push(history);
+            histories.push(History {
+                planned: planned.clone(),
+                truth: GroundTruth::new(gateway.order(&planned.out_trade_no)),
+                requests: Vec::new(),
+                was_replayed: false,
+                invocations: invocations.remove(&index).unwrap_or_default(),
+                published: Vec::new(),
+            });
         }
         for received in gateway.received() {
             let order = received.fields.get("out_trade_no").and_then(|order| indexes.get(order.as_str()));
             if let Some(history) = order.and_then(|&order| histories.get_mut(order)) {
-                history.exchanges.extend(Exchange::read(&received));
+                history.requests.extend(received.call.map(|call| (call, received.at)));
+                history.was_replayed |= matches!(received.fault, Some(Fault::Replay | Fault::OtherCall));
             }
         }
-        mark_replays(&mut histories);
         let mut ledger = lock(&self.ledger).clone();
         let secrets = self.secrets();
         for event in self.sandbox.events.events() {
@@ -126,97 +127,6 @@ impl Run {
         } else {
             None
         };
-        Published { claim: event.detail.get("outcome").and_then(Claim::read), at: event.at, mistake }
-    }
-}
-
-/// Marks what a function got for two orders. When the genuine exchange was in an invocation that was over before, the
-/// function must notice the replay, which is then as good as nothing. When both were in the same invocation, it takes the
-/// first for the genuine one, and either may be the first.
-fn mark_replays(histories: &mut [History]) {
-    let mut went_by = HashMap::new();
-    let mut replayed = HashSet::new();
-    for history in &*histories {
-        for statement in &history.statements {
-            let has_settled = matches!(statement.claim, Claim::Closed | Claim::Paid | Claim::NotFound);
-            for exchange in history.exchanges_of(statement) {
-                let Some(nonce) = exchange.nonce.clone() else { continue };
-                if exchange.reply == Reply::Replayed {
-                    replayed.insert((statement.function, statement.from, nonce));
-                } else if has_settled && exchange.reply.settles() {
-                    let end = went_by.entry((statement.function, nonce)).or_insert(statement.to);
-                    *end = statement.to.min(*end);
-                }
-            }
-        }
-    }
-    for history in histories {
-        for statement in &history.statements {
-            for exchange in history.exchanges.iter_mut().filter(|exchange| statement.is_during(exchange.at)) {
-                let Some(nonce) = exchange.nonce.clone() else { continue };
-                if exchange.reply != Reply::Replayed {
-                    exchange.is_doubled |= replayed.contains(&(statement.function, statement.from, nonce));
-                } else if went_by.get(&(statement.function, nonce)).is_some_and(|end| *end < statement.from) {
-                    exchange.reply = Reply::Disturbed;
-                }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::{
-        chaos::{
-            history::{Answer, Meaning},
-            plan::PlannedOrder,
-        },
-        mock::gateway::Call,
-    };
-
-    /// One order that the function said to be closed, in an invocation that began `at` seconds after `start`, after one
-    /// reply.
-    fn closed(start: Instant, at: u64, reply: Reply) -> History {
-        let from = start + Duration::from_secs(at);
-        let planned = PlannedOrder {
-            out_trade_no: String::new(),
-            order: None,
-            faults: Vec::new(),
-            is_forged: false,
-            confirm: None,
-            is_paid_after: None,
-        };
-        let mut history = History::new(planned, None);
-        history.statements.push(Statement {
-            claim: Claim::Closed,
-            is_proved: false,
-            requests: [1, 0],
-            answer: Answer::Direct(Some(Claim::Closed)),
-            is_confirmed: false,
-            state_before: None,
-            from,
-            to: from,
-            function: 0,
-            incidents: Vec::new(),
-        });
-        let nonce = Some("n".to_owned());
-        history.exchanges.push(Exchange { call: Call::CloseOrder, at: from, reply, nonce, is_doubled: false });
-        history
-    }
-
-    #[test]
-    fn a_replay_after_the_genuine_reply_is_nothing_and_beside_it_either_may_be_first() {
-        let start = Instant::now();
-        let genuine = Reply::Genuine(Meaning::Closed);
-        for (at, expected) in [(1, (false, Reply::Disturbed)), (0, (true, Reply::Replayed))] {
-            let mut histories = [closed(start, 0, genuine), closed(start, at, Reply::Replayed)];
-            mark_replays(&mut histories);
-            let [first, second] = &histories;
-            assert_eq!((first.exchanges[0].is_doubled, second.exchanges[0].reply), expected, "{at}");
-            assert_eq!(first.exchanges[0].reply, genuine);
-        }
+        Published { outcome: event.detail.get("outcome").and_then(ReportedOutcome::read), at: event.at, mistake }
     }
 }

@@ -1,9 +1,11 @@
 //! One address of the gateway: takes requests, applies faults, keeps a record.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    mem,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    ptr,
+    sync::{Arc, Mutex, Weak},
     time::{Duration, Instant},
 };
 
@@ -11,7 +13,7 @@ use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
     extract::{ConnectInfo, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::Response,
 };
 use futures_util::stream;
@@ -20,12 +22,16 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::{
     Call, Fault, Received,
+    call::Route,
+    reply::Reply,
     state::{GatewayState, UnderWay},
+    v3,
 };
 use crate::mock::{
-    listener::{Break, BreakableListener, Connections, Server, ThisConnection},
+    identity::Api,
+    listener::{Break, BreakableListener, Breaker, Connections, Server, ThisConnection},
     lock,
-    signed_xml::read_xml,
+    signed_xml::{Fields, read_xml},
     tls,
 };
 
@@ -47,6 +53,8 @@ struct Shared {
     index: usize,
     state: Arc<Mutex<GatewayState>>,
     faults: Arc<Mutex<HashMap<Call, Fault>>>,
+    /// The connections that are a reply behind, each with that reply.
+    behind: Arc<Mutex<Vec<(Weak<Breaker>, Reply)>>>,
 }
 
 impl Endpoint {
@@ -56,7 +64,7 @@ impl Endpoint {
         state: Arc<Mutex<GatewayState>>,
         tls: Option<Arc<ServerConfig>>,
     ) -> anyhow::Result<Self> {
-        let shared = Shared { index, state, faults: Arc::default() };
+        let shared = Shared { index, state, faults: Arc::default(), behind: Arc::default() };
         let connections = Connections::default();
         let listener = BreakableListener::bind(address, connections.clone(), tls.clone()).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
@@ -148,27 +156,32 @@ async fn handle(
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, MAX_REQUEST).await.unwrap_or_default();
     let body = String::from_utf8_lossy(&body).into_owned();
-    let fields = read_xml(&body);
-    let header = |(name, value): (&HeaderName, &HeaderValue)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+    let route = Route::of(parts.method.as_str(), path);
+    let fields = match route {
+        Some(Route { api: Api::V3, number, .. }) => v3::fields(number, query, &body),
+        _ => read_xml(&body).unwrap_or_default(),
     };
-    let call = Call::at(parts.uri.path());
-    let out_trade_no = fields.as_ref().and_then(|fields| fields.get("out_trade_no")).cloned().unwrap_or_default();
-    let fault = call.and_then(|call| shared.next_fault(call, &out_trade_no));
-    let mut exchange = shared.begin(Received {
+    let fault = route.and_then(|route| shared.next_fault(route.call, &fields));
+    let received = Received {
         endpoint: shared.index,
-        call,
+        api: route.map(|route| route.api),
+        call: route.map(|route| route.call),
         method: parts.method.to_string(),
-        path: parts.uri.path().to_owned(),
-        headers: parts.headers.iter().map(header).collect(),
+        path: path.to_owned(),
+        query: query.to_owned(),
+        headers: headers(&parts.headers),
         body,
-        fields: fields.clone().unwrap_or_default(),
+        fields,
         fault: fault.clone(),
         reply: None,
+        status: None,
+        reply_headers: BTreeMap::new(),
         at: Instant::now(),
-    });
+    };
+    let mut exchange = shared.begin(received.clone());
     let number = exchange.number;
-    let Some(call) = call else {
+    let Some(Route { call, .. }) = route else {
         return respond(StatusCode::NOT_FOUND, number, Body::empty());
     };
     match &fault {
@@ -187,19 +200,39 @@ async fn handle(
         Some(Fault::Flood(bytes)) => return respond(StatusCode::OK, number, flood(*bytes)),
         _ => {}
     }
-    let under_way = if call == Call::CloseOrder { shared.wait_for_close(&out_trade_no).await } else { None };
+    let out_trade_no = received.fields.get("out_trade_no").map(String::as_str).unwrap_or_default();
+    let under_way = if call == Call::CloseOrder { shared.wait_for_close(out_trade_no).await } else { None };
     let fault = fault.or(under_way);
-    let method = parts.method.as_str();
-    let mut document = lock(&shared.state).reply(call, method, fields.as_ref(), fault.as_ref());
-    exchange.reply(&document);
+    let (reply, surplus) = lock(&shared.state).reply(&received, fault.as_ref());
+    let mut reply = shared.in_step(&breaker, reply, surplus);
+    exchange.reply(&reply);
     match fault {
         Some(Fault::HangAfter) => std::future::pending().await,
         Some(Fault::ResetAfter) => breaker.trip(Break::Reset),
         Some(Fault::CloseAfter) => breaker.trip(Break::Close),
-        Some(Fault::Truncate) => document = document.chars().take(document.chars().count() / 2).collect(),
+        Some(Fault::Truncate) => reply.truncate(),
         _ => {}
     }
-    respond(StatusCode::OK, number, Body::from(document))
+    let mut response = respond(StatusCode::from_u16(reply.status).unwrap_or_default(), number, Body::from(reply.body));
+    response.headers_mut().remove(CONTENT_TYPE);
+    for (name, value) in reply.headers {
+        response
+            .headers_mut()
+            .extend(HeaderValue::from_str(&value).ok().map(|value| (HeaderName::from_static(name), value)));
+    }
+    response
+}
+
+/// The headers by name; the values of one that is there more than once stand behind each other.
+fn headers(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::<String, String>::new();
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        all.entry(name.as_str().to_owned())
+            .and_modify(|all| *all = format!("{all}, {value}"))
+            .or_insert(value.into_owned());
+    }
+    all
 }
 
 impl Shared {
@@ -216,13 +249,26 @@ impl Shared {
     }
 
     /// The fault of this endpoint, else of the call or the order.
-    fn next_fault(&self, call: Call, out_trade_no: &str) -> Option<Fault> {
+    fn next_fault(&self, call: Call, fields: &Fields) -> Option<Fault> {
         let mut state = lock(&self.state);
+        let out_trade_no = fields.get("out_trade_no").map(String::as_str).unwrap_or_default();
         if !out_trade_no.is_empty() {
             state.meet(out_trade_no);
         }
         let fault = lock(&self.faults).get(&call).cloned();
-        fault.or_else(|| state.next_fault(call, out_trade_no))
+        fault.or_else(|| state.next_fault(call, fields))
+    }
+
+    /// The reply that goes out: on a connection that is a reply behind, that one. A surplus one makes it so.
+    fn in_step(&self, connection: &Arc<Breaker>, reply: Reply, surplus: Option<Reply>) -> Reply {
+        let mut behind = lock(&self.behind);
+        behind.retain(|(connection, _)| connection.strong_count() > 0);
+        if let Some((_, due)) = behind.iter_mut().find(|(other, _)| ptr::eq(other.as_ptr(), Arc::as_ptr(connection))) {
+            return mem::replace(due, reply);
+        }
+        let Some(due) = surplus else { return reply };
+        behind.push((Arc::downgrade(connection), reply));
+        due
     }
 
     /// Takes the time that a close of this order takes; the fault of a close that comes while another one takes it.
@@ -251,12 +297,14 @@ struct Exchange {
 
 impl Exchange {
     /// Adds the reply to its request, by its number: the record may have been cleared since.
-    fn reply(&mut self, document: &str) {
-        if let Some((_, received)) = lock(&self.state).received.iter_mut().rfind(|(number, _)| *number == self.number) {
-            received.reply = Some(document.to_owned());
-        }
-        if let Some(watched) = &mut self.watched {
-            watched.reply = Some(document.to_owned());
+    fn reply(&mut self, reply: &Reply) {
+        let mut state = lock(&self.state);
+        let on_record = state.received.iter_mut().rfind(|(number, _)| *number == self.number);
+        for received in on_record.map(|(_, received)| received).into_iter().chain(&mut self.watched) {
+            received.reply = Some(reply.body.clone());
+            received.status = Some(reply.status);
+            let headers = reply.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+            received.reply_headers = headers.collect();
         }
     }
 }

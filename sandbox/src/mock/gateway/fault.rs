@@ -68,14 +68,45 @@ pub enum Fault {
     UnifiedOrder,
     /// The order is not touched, and these fields come back, with a genuine signature.
     SignedFields(Vec<(&'static str, String)>),
-    /// Unsigned `return_code` FAIL with this `return_msg`; the order is not touched.
+    /// The order is dealt with, and a reply too many is on the connection: a close of another order that succeeded, which
+    /// nobody has seen. This request gets it, and each later one on the connection the reply to the request before it.
+    Surplus,
+    /// The order is dealt with, and its reply is on the connection twice: the next request on it gets it, too, and each
+    /// later one the reply to the request before it.
+    ReplyTwice,
+    /// Unsigned `return_code` FAIL with this `return_msg`; the order is not touched. API v3 has an unsigned error code that
+    /// says the like.
     UnsignedFail(&'static str),
-    /// Signed `result_code` FAIL with this `err_code`; the order is not touched.
+    /// There are too many requests (API v3: unsigned, with HTTP status 429); the order is not touched.
+    RateLimit,
+    /// Signed `result_code` FAIL with this `err_code`, or API v3's like of it; the order is not touched.
     Error(&'static str),
     /// The order is dealt with, and these reply fields are set, or removed, before it is signed.
     Edit(Vec<(&'static str, Option<String>)>),
     /// The order is dealt with, and these reply fields are set, or removed, after it was signed.
     Tamper(Vec<(&'static str, Option<String>)>),
+    /// What goes wrong with API v3 alone.
+    V3(V3Fault),
+}
+
+/// What goes wrong with API v3 alone; with API v2 all goes well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum V3Fault {
+    /// The order is not touched, and this HTTP status and body come back, with a genuine signature.
+    Signed(u16, &'static str),
+    /// The order is not touched, and this HTTP status and body come back, without a signature.
+    Unsigned(u16, &'static str),
+    /// The order is dealt with, and the reply is signed as of so many seconds from now; of ago, if negative.
+    Clock(i64),
+    /// The order is dealt with, and the reply is signed with the key of WeChat Pay's certificate although the request asks
+    /// for the public key: so it is until a merchant has started the switch.
+    Certificate,
+    /// The order is dealt with, and the signature is of the kind by which WeChat Pay probes whether it is verified.
+    SignTest,
+    /// The order is dealt with, and this header is set, or removed, after the reply was signed.
+    Header(&'static str, Option<&'static str>),
+    /// The order is dealt with, and this header is there twice.
+    HeaderTwice(&'static str),
 }
 
 /// Faults that wait for their calls.

@@ -83,10 +83,16 @@ impl TradeState {
 pub struct Order {
     /// Its state.
     pub state: TradeState,
+    /// The merchant whose order it is; whichever asks, if none is named.
+    pub mch_id: Option<String>,
     /// Closes that are answered SUCCESS while the order stays unpaid and open.
     pub closes_not_sticking: Times,
     /// Queries that still say NOTPAY of an order that is paid.
     pub queries_lagging: Times,
+    /// Queries that find it, before any misses it.
+    pub queries_finding: Times,
+    /// Queries that say `ORDERNOTEXIST` of it although it exists.
+    pub queries_missing: Times,
     /// Closes that are answered `FREQUENCY_LIMITED`, as of several at once all but one are.
     pub closes_limited: Times,
     /// The state that the order has once a close of it was limited: what the other close, or the payer, made of it.
@@ -103,8 +109,11 @@ impl From<TradeState> for Order {
     fn from(state: TradeState) -> Self {
         Self {
             state,
+            mch_id: None,
             closes_not_sticking: Times::NEVER,
             queries_lagging: Times::NEVER,
+            queries_finding: Times::NEVER,
+            queries_missing: Times::NEVER,
             closes_limited: Times::NEVER,
             state_after_limit: None,
             close_time: Duration::ZERO,
@@ -140,11 +149,22 @@ impl Order {
         "FREQUENCY_LIMITED"
     }
 
-    /// What a query says of it.
-    pub(super) fn query(&mut self) -> TradeState {
-        if self.state.is_paid() && self.queries_lagging.use_one() { TradeState::NotPay } else { self.state }
+    /// What a query says of it, if it finds it.
+    pub(super) fn query(&mut self) -> Option<TradeState> {
+        if !self.queries_finding.use_one() && self.queries_missing.use_one() {
+            return None;
+        }
+        let lags = self.state.is_paid() && self.queries_lagging.use_one();
+        Some(if lags { TradeState::NotPay } else { self.state })
     }
 }
+
+/// The payer's id in the replies to queries of paid orders: nothing of it may show anywhere.
+pub const OPENID: &str = "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o";
+
+/// When the paid orders were paid, as API v2 and API v3 write it.
+pub(super) const TIME_END: &str = "20261123081500";
+pub(super) const SUCCESS_TIME: &str = "2026-11-23T08:15:00+08:00";
 
 /// The payment of an order, as WeChat Pay numbers it (`transaction_id`): another one for each order.
 #[must_use]

@@ -8,24 +8,32 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Call, Fault, Order, Received, Times, TradeState, Unknown,
+    Call, Fault, Order, Received, Times, TradeState, Unknown, V3Fault,
     fault::Faults,
-    reply::{Draft, Replies},
-    request,
+    reply::{Reply, Request, Says},
+    v2, v3,
 };
-use crate::mock::{identity::Identity, signed_xml::Fields};
+use crate::mock::{
+    identity::{Api, Identity},
+    signed_xml::Fields,
+};
 
 /// How many genuine replies are remembered, to be replayed.
 const REMEMBERED: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct GatewayState {
-    pub(super) identity: Identity,
+    pub(super) identities: Vec<Identity>,
     pub(super) orders: HashMap<String, Order>,
     /// How an order starts that was never put here, if not as one that was never made.
     pub(super) unknown: Option<fn(&str) -> Unknown>,
     pub(super) faults: Faults,
     pub(super) faults_by_order: HashMap<String, Faults>,
+    /// How many requests a merchant may make a second.
+    pub(super) rate_limit: Option<u32>,
+    /// The second that is counted now, and how many requests each merchant made in it.
+    counted: (u64, HashMap<String, u32>),
+    started: Instant,
     /// What was received, with the number of its exchange.
     pub(super) received: Vec<(u64, Received)>,
     pub(super) exchanges: u64,
@@ -38,19 +46,23 @@ pub(super) struct GatewayState {
 /// A reply that was as it should be.
 #[derive(Debug)]
 struct Genuine {
+    api: Option<Api>,
     call: Call,
     out_trade_no: String,
-    document: String,
+    reply: Reply,
 }
 
 impl GatewayState {
-    pub(super) fn new(identity: Identity) -> Self {
+    pub(super) fn new(identities: Vec<Identity>) -> Self {
         Self {
-            identity,
+            identities,
             orders: HashMap::new(),
             unknown: None,
             faults: Faults::default(),
             faults_by_order: HashMap::new(),
+            rate_limit: None,
+            counted: (0, HashMap::new()),
+            started: Instant::now(),
             received: Vec::new(),
             exchanges: 0,
             watchers: Vec::new(),
@@ -77,9 +89,26 @@ impl GatewayState {
         }
     }
 
-    /// The fault of this call, else of this order.
-    pub(super) fn next_fault(&mut self, call: Call, out_trade_no: &str) -> Option<Fault> {
-        self.faults.next(call).or_else(|| self.faults_by_order.get_mut(out_trade_no)?.next(call))
+    /// The fault of this call, else of this order; with neither, the rate limit's.
+    pub(super) fn next_fault(&mut self, call: Call, fields: &Fields) -> Option<Fault> {
+        let field = |name| fields.get(name).map(String::as_str).unwrap_or_default();
+        let is_limited = self.is_limited(field("mch_id"));
+        let fault = self.faults.next(call);
+        fault
+            .or_else(|| self.faults_by_order.get_mut(field("out_trade_no"))?.next(call))
+            .or_else(|| is_limited.then_some(Fault::RateLimit))
+    }
+
+    /// Counts a request of a merchant; whether it is one too many in this second.
+    fn is_limited(&mut self, mch_id: &str) -> bool {
+        let Some(limit) = self.rate_limit else { return false };
+        let second = self.started.elapsed().as_secs();
+        if self.counted.0 != second {
+            self.counted = (second, HashMap::new());
+        }
+        let count = self.counted.1.entry(mch_id.to_owned()).or_default();
+        *count += 1;
+        *count > limit
     }
 
     /// Begins a close: how long it takes, or that another one of this order is under way.
@@ -100,92 +129,110 @@ impl GatewayState {
         self.orders.get_mut(out_trade_no).map_or("FREQUENCY_LIMITED", Order::limit)
     }
 
-    /// Deals with a request, or with what a fault makes of it, and writes the reply.
-    pub(super) fn reply(
-        &mut self,
-        call: Call,
-        method: &str,
-        request: Option<&Fields>,
-        fault: Option<&Fault>,
-    ) -> String {
-        let request = match request::check(&self.identity, method, request) {
+    /// Deals with a request, or with what a fault makes of it, and writes the reply; and one that is surplus, if there is
+    /// to be one, which goes out first.
+    pub(super) fn reply(&mut self, received: &Received, fault: Option<&Fault>) -> (Reply, Option<Reply>) {
+        let accepted = match received.api {
+            Some(Api::V3) => v3::accept(&self.identities, received),
+            _ => v2::accept(&self.identities, received),
+        };
+        let request = match accepted {
             Ok(request) => request,
-            Err(fail) => return fail.document(&[]),
+            Err(reply) => return (reply, None),
         };
-        let out_trade_no = request.get("out_trade_no").cloned().unwrap_or_default();
-        let identity = self.identity.clone();
-        let replies = Replies { identity: &identity, call, request };
-        let draft = match fault {
-            Some(Fault::UnsignedFail(return_msg)) => Draft::unsigned_fail(return_msg),
-            Some(Fault::Error(err_code)) => replies.failed(err_code),
-            Some(Fault::Forge) => Self::says_closed(&replies, &out_trade_no).forge(),
-            Some(Fault::Replay) => match self.earlier(call, &out_trade_no) {
-                Some(document) => return document,
-                None => Self::says_closed(&replies, "ANOTHER_ORDER"),
-            },
-            Some(Fault::OtherCall) => match call {
-                Call::CloseOrder => self.query(&replies, &out_trade_no),
-                Call::OrderQuery => replies.closed(),
-            },
-            Some(Fault::UnifiedOrder) => replies.made(),
-            Some(Fault::SignedFields(fields)) => {
-                replies.signed(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+        let out_trade_no = request.fields.get("out_trade_no").cloned().unwrap_or_default();
+        if let Some(Fault::Replay) = fault
+            && let Some(earlier) = self.earlier(received.api, request.call, &out_trade_no)
+        {
+            return (earlier, None);
+        }
+        let says = self.says(&request, &out_trade_no, fault);
+        let reply = request.reply(&says, fault);
+        match fault {
+            Some(Fault::Surplus) => {
+                (reply, Some(Request { call: Call::CloseOrder, ..request }.reply(&Says::Closed, None)))
             }
-            Some(Fault::Edit(edits)) => {
-                let mut draft = self.deal(&replies, &out_trade_no);
-                draft.edit(edits);
-                draft
+            Some(Fault::ReplyTwice) => (reply.clone(), Some(reply)),
+            None
+            | Some(
+                Fault::Delay(_)
+                | Fault::ResetIfReused
+                | Fault::HangAfter
+                | Fault::ResetAfter
+                | Fault::CloseAfter
+                | Fault::Truncate,
+            ) => {
+                self.remember(Genuine { api: received.api, call: request.call, out_trade_no, reply: reply.clone() });
+                (reply, None)
             }
-            Some(Fault::Tamper(edits)) => return self.deal(&replies, &out_trade_no).document(edits),
-            _ => {
-                let document = self.deal(&replies, &out_trade_no).document(&[]);
-                self.remember(call, out_trade_no, &document);
-                return document;
-            }
-        };
-        draft.document(&[])
-    }
-
-    fn deal(&mut self, replies: &Replies<'_>, out_trade_no: &str) -> Draft {
-        match replies.call {
-            // An order that nobody made is "closed", too: the real gateway answers SUCCESS, and only a query tells.
-            Call::CloseOrder => match self.orders.get_mut(out_trade_no).and_then(Order::close) {
-                None => replies.closed(),
-                Some(err_code) => replies.failed(err_code),
-            },
-            Call::OrderQuery => self.query(replies, out_trade_no),
+            Some(_) => (reply, None),
         }
     }
 
-    fn query(&mut self, replies: &Replies<'_>, out_trade_no: &str) -> Draft {
-        match self.orders.get_mut(out_trade_no) {
-            None => replies.failed("ORDERNOTEXIST"),
-            Some(order) => {
-                let state = order.query();
-                replies.queried(out_trade_no, order, state)
-            }
+    /// What there is to say to a request, which deals with the order unless a fault keeps it from that.
+    fn says(&mut self, request: &Request, out_trade_no: &str, fault: Option<&Fault>) -> Says {
+        match fault {
+            Some(Fault::UnsignedFail(message)) => Says::UnsignedFail(message),
+            Some(Fault::RateLimit) => Says::RateLimited,
+            Some(Fault::Error(code)) => Says::Error(code),
+            Some(Fault::Forge) => says_closed(request.call, out_trade_no),
+            Some(Fault::Replay) => says_closed(request.call, "ANOTHER_ORDER"),
+            Some(Fault::OtherCall) => match request.call {
+                Call::CloseOrder => self.query(request, out_trade_no),
+                Call::OrderQuery => Says::Closed,
+            },
+            Some(Fault::UnifiedOrder) => Says::Made,
+            Some(Fault::SignedFields(fields)) => Says::Fields(fields.clone()),
+            // What these say is their own.
+            Some(Fault::V3(V3Fault::Signed(..) | V3Fault::Unsigned(..))) if request.v3.is_some() => Says::Closed,
+            _ => match request.call {
+                // An order that nobody made is "closed", too: the real gateway answers SUCCESS, and only a query tells.
+                Call::CloseOrder => {
+                    self.order_of(request, out_trade_no).and_then(Order::close).map_or(Says::Closed, Says::Error)
+                }
+                Call::OrderQuery => self.query(request, out_trade_no),
+            },
         }
     }
 
-    /// What either call replies about an order that is closed.
-    fn says_closed(replies: &Replies<'_>, out_trade_no: &str) -> Draft {
-        match replies.call {
-            Call::CloseOrder => replies.closed(),
-            Call::OrderQuery => replies.queried(out_trade_no, &TradeState::Closed.into(), TradeState::Closed),
-        }
+    fn query(&mut self, request: &Request, out_trade_no: &str) -> Says {
+        let found = self.order_of(request, out_trade_no).and_then(|order| Some((order.query()?, order.clone())));
+        found.map_or(Says::Error("ORDERNOTEXIST"), |(state, order)| Says::Order {
+            out_trade_no: out_trade_no.to_owned(),
+            order,
+            state,
+        })
+    }
+
+    /// The order, if there is one that is this merchant's.
+    fn order_of(&mut self, request: &Request, out_trade_no: &str) -> Option<&mut Order> {
+        let order = self.orders.get_mut(out_trade_no)?;
+        order.mch_id.as_ref().is_none_or(|mch_id| *mch_id == request.identity.mch_id).then_some(order)
     }
 
     /// The latest genuine reply of this call about another order.
-    fn earlier(&self, call: Call, out_trade_no: &str) -> Option<String> {
-        let earlier = self.genuine.iter().rfind(|reply| reply.call == call && reply.out_trade_no != out_trade_no);
-        earlier.map(|reply| reply.document.clone())
+    fn earlier(&self, api: Option<Api>, call: Call, out_trade_no: &str) -> Option<Reply> {
+        let is_like = |reply: &&Genuine| (reply.api, reply.call) == (api, call) && reply.out_trade_no != out_trade_no;
+        self.genuine.iter().rfind(is_like).map(|genuine| genuine.reply.clone())
     }
 
-    fn remember(&mut self, call: Call, out_trade_no: String, document: &str) {
+    fn remember(&mut self, genuine: Genuine) {
         if self.genuine.len() == REMEMBERED {
             self.genuine.pop_front();
         }
-        self.genuine.push_back(Genuine { call, out_trade_no, document: document.to_owned() });
+        self.genuine.push_back(genuine);
+    }
+}
+
+/// What either call says of an order that is closed.
+fn says_closed(call: Call, out_trade_no: &str) -> Says {
+    match call {
+        Call::CloseOrder => Says::Closed,
+        Call::OrderQuery => Says::Order {
+            out_trade_no: out_trade_no.to_owned(),
+            order: TradeState::Closed.into(),
+            state: TradeState::Closed,
+        },
     }
 }
 

@@ -1,20 +1,24 @@
-//! What the gateway asks of a request, before it looks at the order.
+//! What the gateway asks of a request of API v2, before it looks at the order.
 
 use super::reply::Draft;
 use crate::mock::{
+    gateway::Received,
     identity::{Identity, MchType},
-    signed_xml::{Fields, sign},
+    signed_xml::sign,
 };
 
 /// The fields that both calls require of both kinds of merchant, each at most 32 characters (64 for `sign`).
 const REQUIRED: [&str; 5] = ["appid", "mch_id", "out_trade_no", "nonce_str", "sign"];
 
-/// The fields of a request that is right in itself; else the unsigned FAIL that it gets.
-pub(super) fn check<'a>(identity: &Identity, method: &str, fields: Option<&'a Fields>) -> Result<&'a Fields, Draft> {
-    if method != "POST" {
+/// The unsigned FAIL that a request gets that is not right in itself.
+pub(super) fn check(identity: &Identity, received: &Received) -> Result<(), Draft> {
+    let fields = &received.fields;
+    if received.method != "POST" {
         return Err(Draft::unsigned_fail("请使用post方法").with("err_code", "REQUIRE_POST_METHOD"));
     }
-    let fields = fields.ok_or_else(|| Draft::unsigned_fail("XML格式错误").with("err_code", "XML_FORMAT_ERROR"))?;
+    if fields.is_empty() {
+        return Err(Draft::unsigned_fail("XML格式错误").with("err_code", "XML_FORMAT_ERROR"));
+    }
     let field = |name| fields.get(name).map(String::as_str).unwrap_or_default();
     for name in REQUIRED {
         if field(name).is_empty() {
@@ -50,5 +54,5 @@ pub(super) fn check<'a>(identity: &Identity, method: &str, fields: Option<&'a Fi
     if sign(fields, &identity.api_key, field("sign_type")) != field("sign") {
         return Err(Draft::unsigned_fail("签名错误"));
     }
-    Ok(fields)
+    Ok(())
 }
