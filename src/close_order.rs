@@ -10,6 +10,8 @@ mod merchant_rules;
 mod next_step;
 mod operation;
 mod order_log;
+#[cfg(test)]
+mod scripts;
 
 use std::{
     future::Future,

@@ -248,8 +248,9 @@ mod tests {
         let signature = SignType::Md5.sign(&SecretString::from("k"), &Fields::new());
         let mut log = OrderLog::new(Invocation::default());
         log.signatures.push(signature.clone());
+        let text = signature.as_str().repeat(100_000);
         let start = Instant::now();
-        assert_eq!(log.text(&signature.as_str().repeat(2_000_000), MAX_TEXT).len(), MAX_TEXT);
-        assert!(start.elapsed().as_millis() < 500, "{:?}", start.elapsed());
+        assert_eq!(log.text(&text, MAX_TEXT), "***".repeat(43)[..MAX_TEXT]);
+        assert!(start.elapsed().as_millis() < 100, "{:?}", start.elapsed());
     }
 }
