@@ -82,6 +82,16 @@ impl Queue {
         Self { orders, invalid_orders, http, client: OnceLock::new() }
     }
 
+    /// Queues at a mock of SQS.
+    #[cfg(test)]
+    pub(crate) fn with_settings(orders: QueueUrl, invalid_orders: Option<QueueUrl>, settings: SdkConfig) -> Self {
+        let http = crate::http_client::new(rustls::RootCertStore::empty()).unwrap();
+        let queue = Self::new(orders, invalid_orders, http);
+        let client = Client::new(&settings);
+        queue.client.set((settings, client)).unwrap();
+        queue
+    }
+
     /// Whether a record with this `eventSourceARN` is one of the queue of orders.
     #[must_use]
     pub fn owns(&self, event_source_arn: &str) -> bool {

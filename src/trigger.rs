@@ -192,7 +192,13 @@ mod tests {
 
     /// What was logged.
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        pub(super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -244,7 +250,7 @@ mod tests {
         let batch = answer(include_str!("../events/sqs.json")).await.unwrap();
         assert_eq!(batch["batchItemFailures"].as_array().unwrap().len(), 2);
 
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         let lines =
             log.lines().filter(|line| line.contains("outcome=\"unknown\" confirmed=false reason=\"InternalError\""));
         assert_eq!(lines.filter(|line| line.contains("ERROR")).count(), 4, "{log}");
