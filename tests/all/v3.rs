@@ -360,9 +360,7 @@ async fn a_server_error_is_one_whatever_it_carries() {
 async fn a_key_that_was_changed_on_either_side_is_read_anew() {
     let renewed =
         V3 { key: Key::Merchant(1), serial_no: "5F1C72E2A8931B72A2E13AF8DEE92471EB397115".to_owned(), ..V3::default() };
-    for (changed, is_certificate_s) in
-        [(renewed, false), (V3 { other_public_keys: true, ..V3::default() }, true)]
-    {
+    for (changed, is_certificate_s) in [(renewed, false), (V3 { other_public_keys: true, ..V3::default() }, true)] {
         let mut world = world().await;
         world.function.invoke(&order("the_first")).await;
         let identity = Identity { v3: changed, ..partner() };
