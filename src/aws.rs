@@ -18,6 +18,9 @@ use aws_types::{SdkConfig, region::Region};
 use crate::http_client::{HttpClients, SendError};
 use http::AwsHttpClient;
 
+/// The longest pause before a second attempt.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
 /// The services that are called here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -71,7 +74,8 @@ pub fn settings(service: Service, http: HttpClients, get: impl Fn(&str) -> Optio
         .http_client(AwsHttpClient(http))
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .timeout_config(service.timeouts())
-        .retry_config(RetryConfig::standard().with_max_attempts(2))
+        // The SDK's own pause, up to a second, would be a good part of a short invocation's time.
+        .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(RETRY_PAUSE))
         .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
         .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))
         .region(get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).map(Region::new));

@@ -10,6 +10,8 @@ mod merchant_rules;
 mod next_step;
 mod operation;
 mod order_log;
+#[cfg(test)]
+mod scripts;
 
 use std::{
     future::Future,
@@ -53,10 +55,23 @@ pub struct Invocation<'a> {
     pub xray_trace_id: Option<&'a str>,
     /// The SQS message that the order came in, for the log.
     pub message_id: Option<&'a str>,
+    /// What SQS says of that message, for the log.
+    pub receipt: Option<Receipt>,
     /// Whether it is the first invocation of this process.
     pub is_cold_start: bool,
     /// The batch of messages that the order came in: nobody waits for its answer.
     pub batch: Option<&'a Batch>,
+}
+
+/// What SQS says of a message, and what the log says of its delay.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Receipt {
+    /// How often it was received, this time included.
+    pub receives: Option<u64>,
+    /// Its order's earliest time or its first receive, whichever is later.
+    pub due_since: Option<SystemTime>,
+    /// Whether it was sent to the queue of invalid orders, and so is not delivered again.
+    pub is_set_aside: bool,
 }
 
 /// What the orders of one batch know of each other.

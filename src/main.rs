@@ -90,7 +90,7 @@ async fn serve() -> Result<(), Error> {
         "start"
     );
 
-    let function = Arc::new(trigger::Function::new(close_order, outcome_events));
+    let function = Arc::new(trigger::Function::new(close_order, outcome_events, None));
     let worker_ended = Arc::new(Notify::new());
     let runtime = Runtime::new(service_fn(move |event| {
         let function = Arc::clone(&function);

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     answer::{Answer, BuiltReply},
-    fault::Fault,
+    fault::{Fault, InvalidReply},
+    http_client::SendError,
     order::Order,
     outcome::Outcome,
     wechat_pay::{Account, Call, Connection, Endpoint, ExchangeError, Exchanger, Reply, ReplyCode, Request},
@@ -352,6 +353,8 @@ fn prefer(best_so_far: Option<Result<Reply, Fault>>, result: Result<Reply, Fault
 impl From<ExchangeError> for Fault {
     fn from(error: ExchangeError) -> Self {
         match error {
+            // Something answered, be it a proxy or another service's port.
+            ExchangeError::Send(SendError::NotHttp) => Self::ReplyInvalid(InvalidReply::NotHttp),
             ExchangeError::Send(error) => Self::GatewayUnreachable(error),
             ExchangeError::Reply(error) => Self::ReplyInvalid(error.into()),
         }
@@ -361,10 +364,7 @@ impl From<ExchangeError> for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        http_client::SendError,
-        wechat_pay::{ReplyError, VerifyError},
-    };
+    use crate::wechat_pay::{ReplyError, VerifyError};
 
     #[test]
     fn of_several_attempts_the_one_of_the_highest_rank_counts_and_among_equals_the_last() {

@@ -133,7 +133,8 @@ impl CachedMerchant {
     /// Another key than the one whose signature was rejected or did not match, if the secret has changed and is still the
     /// same merchant's: read anew at most once a minute; concurrent orders share the read.
     pub(super) async fn reread_if_changed(&self, used: &Account) -> Option<Arc<Account>> {
-        let is_changed = |merchant: &Account| *merchant != *used && merchant.merchant().mch_id() == used.merchant().mch_id();
+        let is_changed =
+            |merchant: &Account| *merchant != *used && merchant.merchant().mch_id() == used.merchant().mch_id();
         let changed = || self.state().merchant.filter(|merchant| is_changed(merchant));
         if let Some(merchant) = changed() {
             return Some(merchant);
@@ -203,7 +204,9 @@ impl CachedMerchant {
     fn parse(&self, secret: &[u8]) -> Result<Account, Cow<'static, str>> {
         let merchant = Account::from_secret(secret).map_err(|malformed| malformed.to_string())?;
         match &self.named {
-            Some(named) if merchant.merchant().mch_id() != named => Err("the secret's mch_id is not the one in its name".into()),
+            Some(named) if merchant.merchant().mch_id() != named => {
+                Err("the secret's mch_id is not the one in its name".into())
+            }
             _ => Ok(merchant),
         }
     }
@@ -575,7 +578,11 @@ mod tests {
         secrets.set(secret_of("1900000110", ROTATED));
         assert_eq!(cache.reread_if_changed(&used).await, None);
         assert_eq!(secrets.reads(), 2);
-        assert_eq!(current(&cache).await.unwrap().merchant().mch_id(), "1900000110", "the next order is that merchant's");
+        assert_eq!(
+            current(&cache).await.unwrap().merchant().mch_id(),
+            "1900000110",
+            "the next order is that merchant's"
+        );
         assert_eq!(cache.reread_if_changed(&used).await, None, "and what is cached by then is not used either");
     }
 }
