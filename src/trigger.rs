@@ -26,6 +26,7 @@ use crate::{
     answer::Answer,
     close_order::{CloseOrder, Invocation},
     fault::Fault,
+    order::{Invalid, Order},
     outcome_events::OutcomeEvents,
     queue::Queue,
 };
@@ -128,6 +129,22 @@ impl Function {
     }
 }
 
+impl Function {
+    /// Closes an order, or logs why there is none.
+    async fn close(
+        &self,
+        order: Result<&Order, &Invalid>,
+        confirm_by_default: bool,
+        deadline: Instant,
+        invocation: Invocation<'_>,
+    ) -> Answer {
+        match order {
+            Ok(order) => self.close_order.close(order, confirm_by_default, deadline, invocation).await,
+            Err(invalid) => self.close_order.log_fault(invalid.clone().into(), invocation),
+        }
+    }
+}
+
 /// The function error that Lambda passes on.
 fn raise(fault: &Fault, answer: &Answer) -> Diagnostic {
     Diagnostic { error_type: fault.error_type().to_owned(), error_message: fault.error_message(answer.outcome) }
@@ -175,7 +192,13 @@ mod tests {
 
     /// What was logged.
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        pub(super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -227,7 +250,7 @@ mod tests {
         let batch = answer(include_str!("../events/sqs.json")).await.unwrap();
         assert_eq!(batch["batchItemFailures"].as_array().unwrap().len(), 2);
 
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         let lines =
             log.lines().filter(|line| line.contains("outcome=\"unknown\" confirmed=false reason=\"InternalError\""));
         assert_eq!(lines.filter(|line| line.contains("ERROR")).count(), 4, "{log}");

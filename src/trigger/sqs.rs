@@ -4,6 +4,7 @@
 //! or when it is invalid and was sent to the queue of invalid orders. All else is a batch item failure, which SQS delivers
 //! again: after the queue's visibility timeout, or, if the order's earliest time has not come, at that time.
 
+mod message;
 mod record;
 
 use std::{
@@ -15,19 +16,15 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use self::record::Record;
-use super::{
-    Function,
-    event::{BODY, order_in_body},
-    shown,
-};
+use self::message::{Message, Plan};
+use super::Function;
 use crate::{
     close_order::{self, Invocation, Receipt},
     concurrent,
     fault::Fault,
-    order::{Invalid, InvalidKind, KnownIds, MchId, Order, OutTradeNo, Problem, SubMchId, Wait},
+    order::{MchId, OutTradeNo, SubMchId},
     outcome_events::OutcomeEvent,
-    queue::{self, Queue, SetAside},
+    queue::{self, SetAside},
 };
 
 pub(super) use record::Batch;
@@ -38,11 +35,6 @@ const AT_ONCE: usize = 10;
 /// The time that is kept for publishing, and the least that an invocation has for it to be as much: below, it is a third.
 const TIME_TO_PUBLISH: Duration = Duration::from_secs(3);
 const TIME_FOR_BOTH: Duration = Duration::from_secs(9);
-
-const OTHER_QUEUE: Problem = Problem::new(
-    "不是环境变量ORDERS_QUEUE_URL所指的队列",
-    "is not that of the queue that ORDERS_QUEUE_URL names: the record is not attempted",
-);
 
 /// The answer to SQS: what is to be delivered again.
 #[derive(Debug, Serialize)]
@@ -55,29 +47,6 @@ pub struct BatchResponse {
 #[serde(rename_all = "camelCase")]
 struct Failure {
     item_identifier: String,
-}
-
-/// One message of a batch, and what is to be done with it.
-#[derive(Debug)]
-struct Message<'a> {
-    /// Its place in the batch.
-    place: usize,
-    record: &'a Record,
-    invocation: Invocation<'a>,
-    plan: Plan,
-}
-
-/// What is to be done with a message.
-#[derive(Debug, PartialEq, Eq)]
-enum Plan {
-    /// Its order is closed, or was found invalid and is delivered again.
-    Close(Result<Order, Invalid>),
-    /// It stays in the queue until its order's earliest time.
-    Wait(KnownIds, Wait),
-    /// It goes to the queue of invalid orders.
-    SetAside(Invalid),
-    /// It is not attempted.
-    Reject(Fault),
 }
 
 /// What became of a message.
@@ -125,6 +94,7 @@ pub(super) async fn handle(
         set_aside(function, &messages, orders_end),
         wait(function, &messages, orders_end),
     );
+    function.close_order.end_batch(&orders);
     publish(function, &mut handled, deadline).await;
     let mut is_acknowledged = vec![false; messages.len()];
     for handled in handled.into_iter().chain(set_aside) {
@@ -135,60 +105,6 @@ pub(super) async fn handle(
     let failed = messages.iter().zip(is_acknowledged).filter(|(_, is_acknowledged)| !is_acknowledged);
     let failure = |(message, _): (&Message<'_>, bool)| Failure { item_identifier: message.id().to_owned() };
     Ok(BatchResponse { batch_item_failures: failed.map(failure).collect() })
-}
-
-impl<'a> Message<'a> {
-    /// Plans what to do with a record; `None` if it has no id.
-    fn new(
-        place: usize,
-        record: &'a Record,
-        queue: Option<&Queue>,
-        now: SystemTime,
-        invocation: Invocation<'a>,
-    ) -> Option<Self> {
-        let order = match record.body.as_deref() {
-            Some(body) => order_in_body(body),
-            None => Err(Invalid::no_order(BODY, Problem::NOT_AN_OBJECT)),
-        };
-        let earliest = order.as_ref().ok().and_then(Order::earliest);
-        let receipt =
-            Receipt { receives: record.receives, due_since: earliest.max(record.first_receive), is_set_aside: false };
-        let message_id = Some(shown(record.message_id.as_deref()?));
-        let invocation = Invocation { message_id, receipt: Some(receipt), ..invocation };
-        Some(Self { place, record, invocation, plan: Plan::new(order, record, queue, now) })
-    }
-
-    fn id(&self) -> &str {
-        self.record.message_id.as_deref().unwrap_or_default()
-    }
-}
-
-impl Plan {
-    fn new(order: Result<Order, Invalid>, record: &Record, queue: Option<&Queue>, now: SystemTime) -> Self {
-        let Some(queue) = queue else { return Self::Close(order) };
-        if !record.event_source_arn.as_deref().is_some_and(|arn| queue.owns(arn)) {
-            let (kind, ids) = match order {
-                Ok(order) => (InvalidKind::Contradicted, Box::new(order.ids())),
-                Err(invalid) => (invalid.kind, invalid.ids),
-            };
-            return Self::Reject(Fault::OtherQueue(Invalid {
-                field: "eventSourceARN",
-                problem: OTHER_QUEUE,
-                kind,
-                ids,
-            }));
-        }
-        let wait = order.as_ref().map_or(Ok(None), |order| order.wait(now));
-        match (order, wait) {
-            (Ok(order), Ok(Some(wait))) => Self::Wait(order.ids(), wait),
-            (Ok(order), Ok(None)) => Self::Close(Ok(order)),
-            // A message without a body can't be sent.
-            (Err(invalid), _) | (_, Err(invalid)) => match &record.body {
-                Some(body) if queue.takes_invalid_orders() && !body.is_empty() => Self::SetAside(invalid),
-                _ => Self::Close(Err(invalid)),
-            },
-        }
-    }
 }
 
 /// Closes the orders that are to be closed, and logs those that are not attempted.
@@ -202,13 +118,13 @@ fn close_one<'m>(
     deadline: Instant,
 ) -> Option<impl Future<Output = Handled<'m>>> {
     let order = match &message.plan {
-        Plan::Close(order) => Ok(order.clone()),
+        Plan::Close(order) => Ok(order.as_ref()),
         Plan::Reject(fault) => Err(fault.clone()),
         Plan::Wait(..) | Plan::SetAside(_) => return None,
     };
     Some(async move {
         let answer = match order {
-            Ok(order) => function.close_order.close(order, true, deadline, message.invocation).await,
+            Ok(order) => function.close(order, true, deadline, message.invocation).await,
             Err(fault) => function.close_order.log_fault(fault, message.invocation),
         };
         // Only what is needed is kept: a batch may have thousands of orders.
@@ -314,102 +230,190 @@ fn time_to_publish(left: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use std::sync::{Arc, Mutex};
+
+    use lambda_runtime::{Context, LambdaEvent};
+    use serde_json::{Value, json, value::RawValue};
 
     use super::*;
-    use crate::{http_client, queue::QueueUrl};
+    use crate::{
+        aws::{
+            Service,
+            mock::{self, Behaviour},
+        },
+        close_order::CloseOrder,
+        http_client,
+        merchants::{Merchants, SecretId},
+        queue::{Queue, QueueUrl},
+        trigger::tests::Log,
+        wechat_pay::{Endpoint, Endpoints, WechatPay},
+    };
 
-    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+    /// What SQS was asked, and when.
+    type Requests = Arc<Mutex<Vec<(Duration, Value)>>>;
 
-    fn queue(takes_invalid_orders: bool) -> Queue {
-        let url = |name: &str| QueueUrl::parse(&format!("https://sqs.example/123456789012/{name}")).unwrap();
+    /// A function whose secret never comes, with queues at a mock of SQS.
+    fn function(behave: impl Fn(&Value) -> Behaviour + Send + Sync + 'static) -> (Function, Requests) {
         let http = http_client::new(rustls::RootCertStore::empty()).unwrap();
-        Queue::new(url("orders"), takes_invalid_orders.then(|| url("invalid")), http)
+        let secrets = mock::settings(Service::SecretsManager, |_| Behaviour::Hang);
+        let merchants = Merchants::new(SecretId::One("secret".to_owned()), secrets, Duration::from_secs(300));
+        let endpoints = Endpoints::new(Endpoint::parse("http://127.0.0.1:9").unwrap(), []);
+        let (requests, start) = (Requests::default(), Instant::now());
+        let seen = Arc::clone(&requests);
+        let sqs = mock::settings(Service::Sqs, move |request| {
+            seen.lock().unwrap().push((start.elapsed(), request.clone()));
+            behave(request)
+        });
+        let url = |name: &str| QueueUrl::parse(&format!("https://sqs.example/123456789012/{name}")).unwrap();
+        let queue = Queue::with_settings(url("orders"), Some(url("invalid")), sqs);
+        let close_order = CloseOrder::new(merchants, WechatPay::new(http), endpoints, Duration::from_secs(5));
+        (Function::new(close_order, None, Some(queue)), requests)
     }
 
-    fn record(body: Option<&Value>) -> Record {
-        Record {
-            message_id: Some("m".to_owned()),
-            body: body.map(|body| body.as_str().map_or_else(|| body.to_string(), str::to_owned)),
-            event_source_arn: Some("arn:aws:sqs:eu-central-1:123456789012:orders".to_owned()),
-            ..Record::default()
+    fn record(id: &str, body: &Value, age: u64) -> Value {
+        let first_receive = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        let first_receive = first_receive - u128::from(age) * 1000;
+        json!({
+            "messageId": id, "receiptHandle": format!("handle of {id}"), "body": body.to_string(),
+            "attributes": {
+                "ApproximateReceiveCount": "7", "ApproximateFirstReceiveTimestamp": first_receive.to_string(),
+            },
+            "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:orders",
+        })
+    }
+
+    /// The ids of the failures, and the lines that were logged.
+    async fn handle(function: &Function, records: &[Value]) -> (Vec<String>, Vec<String>) {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let event = RawValue::from_string(json!({"Records": records}).to_string()).unwrap();
+        let answer = function.handle(LambdaEvent::new(event, Context::default())).await.unwrap();
+        let answer = serde_json::to_value(answer).unwrap();
+        let failures = answer["batchItemFailures"].as_array().unwrap().iter();
+        let failures = failures.map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect();
+        (failures, log.text().lines().map(str::to_owned).collect())
+    }
+
+    /// So many seconds from now.
+    fn close_at(seconds: u64) -> String {
+        let until = time::OffsetDateTime::from(SystemTime::now() + Duration::from_secs(seconds));
+        let (date, time) = (until.date(), until.time());
+        format!("{date}T{:02}:{:02}:{:02}Z", time.hour(), time.minute(), time.second())
+    }
+
+    /// The ids of the entries of a call, all of them accepted but the last, which SQS does not mention.
+    fn all_but_the_last(request: &Value) -> Behaviour {
+        let entries = request["Entries"].as_array().unwrap();
+        let accepted: Vec<_> = entries[..entries.len() - 1]
+            .iter()
+            .map(|entry| json!({"Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0"}))
+            .collect();
+        Behaviour::Answer(200, json!({"Successful": accepted, "Failed": []}))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_wait_and_go_aside_beside_the_closes_and_only_what_sqs_accepted_is_acknowledged() {
+        let (function, requests) = function(all_but_the_last);
+        let order = json!({"out_trade_no": "1"});
+        let mut other = record("other", &order, 0);
+        other["eventSourceARN"] = json!("arn:aws:sqs:eu-central-1:123456789012:others");
+        let mut soon = order.clone();
+        soon["close_at"] = json!(close_at(600));
+        let mut later = order.clone();
+        later["close_at"] = json!(close_at(80_000));
+        let records = [
+            record("closing", &order, 0),
+            record("invalid 1", &json!({"out_trade_no": "a b"}), 0),
+            record("soon", &soon, 0),
+            other,
+            record("invalid 2", &json!({"detail": order}), 0),
+            record("later", &later, 0),
+            record("invalid 3", &json!([]), 0),
+        ];
+        let start = Instant::now();
+        let (failures, lines) = handle(&function, &records).await;
+        assert_eq!(failures, ["closing", "soon", "other", "later", "invalid 3"]);
+
+        let mut requests = requests.lock().unwrap().clone();
+        requests.sort_by_key(|(_, request)| request["QueueUrl"].to_string());
+        let [(aside_at, aside), (wait_at, wait)] = requests.as_slice() else { panic!("{requests:?}") };
+        assert!(aside_at.is_zero() && wait_at.is_zero() && start.elapsed() > Duration::from_secs(1), "{requests:?}");
+        assert_eq!(aside["QueueUrl"], "https://sqs.example/123456789012/invalid");
+        let first = &aside["Entries"][0];
+        assert_eq!(first["MessageBody"], records[1]["body"], "as it is");
+        let reason = first["MessageAttributes"]["reason"]["StringValue"].as_str().unwrap();
+        assert_eq!(reason, "out_trade_no must be 1 to 32 characters of 0-9 A-Z a-z _ - | * @");
+        assert_eq!(wait["QueueUrl"], "https://sqs.example/123456789012/orders");
+        assert_eq!(wait["Entries"][0]["ReceiptHandle"], "handle of soon");
+        assert!((598..=600).contains(&wait["Entries"][0]["VisibilityTimeout"].as_u64().unwrap()), "{wait}");
+        assert_eq!(wait["Entries"][1]["VisibilityTimeout"], 43_000, "SQS allows 12 hours");
+
+        let of = |parts: &[&str]| lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).count();
+        for (parts, count) in [
+            (&["INFO", " waiting ", "out_trade_no=\"1\"", "message_id=\"soon\"", "until="][..], 1),
+            (&["INFO", " waiting ", "message_id=\"later\""], 1),
+            (&["WARN", " visibility timeout not changed ", "message_id=\"later\"", "did not mention"], 1),
+            (&["ERROR", " order ", "reason=\"other_queue\"", "ORDERS_QUEUE_URL", "message_id=\"other\""], 1),
+            (&["WARN", " order ", "reason=\"invalid_input\"", "message_id=\"invalid 1\""], 1),
+            (&["WARN", " no order ", "reason=\"invalid_input\"", "message_id=\"invalid 2\"", "$.detail"], 1),
+            (&["WARN", " no order ", "message_id=\"invalid 3\""], 1),
+            (&["ERROR", " invalid order not set aside ", "message_id=\"invalid 3\"", "did not mention"], 1),
+            (&["ERROR", " order ", "CredentialsUnavailable", "message_id=\"closing\"", "receives=7"], 1),
+            (&["not set aside"], 1),
+            (&["receives=7"], 5),
+        ] {
+            assert_eq!(of(parts), count, "{parts:?}: {lines:#?}");
         }
     }
 
-    fn plan(record: &Record, queue: Option<&Queue>) -> Plan {
-        Message::new(0, record, queue, NOW, Invocation::default()).unwrap().plan
-    }
-
-    #[test]
-    fn an_order_waits_is_closed_or_goes_aside_by_what_it_says() {
-        let (with, without) = (queue(true), queue(false));
-        for (body, expected) in [
-            (json!({"out_trade_no": "1"}), "close"),
-            (json!({"out_trade_no": "1", "close_at": "1970-01-01T00:00:05Z"}), "close"),
-            (json!({"out_trade_no": "1", "close_at": "1970-01-01T00:00:06Z"}), "wait"),
-            (json!({"out_trade_no": "1", "time_start": "19700101080000"}), "wait"),
-            (json!({"out_trade_no": "1", "close_at": "1970-01-03T00:00:00Z"}), "aside"),
-            (json!({"out_trade_no": "1", "time_start": "19700101083000"}), "aside"),
-            (json!({"out_trade_no": "a b"}), "aside"),
-            (json!({"out_trade_no": null}), "aside"),
-            (json!({"detail": {"out_trade_no": "1"}}), "aside"),
-            (json!({"outcome": "closed", "message_id": "m", "out_trade_no": "1"}), "aside"),
-            (json!("poison"), "aside"),
-            (json!([]), "aside"),
-            (json!(""), "close invalid"),
-        ] {
-            let record = record(Some(&body));
-            let name = |plan: Plan| match plan {
-                Plan::Close(Ok(_)) => "close",
-                Plan::Close(Err(_)) => "close invalid",
-                Plan::Wait(..) => "wait",
-                Plan::SetAside(_) => "aside",
-                Plan::Reject(_) => "reject",
-            };
-            assert_eq!(name(plan(&record, Some(&with))), expected, "{body}");
-            let without_aside = if expected == "aside" { "close invalid" } else { expected };
-            assert_eq!(name(plan(&record, Some(&without))), without_aside, "{body}");
-            assert!(name(plan(&record, None)).starts_with("close"), "without a queue it is delivered again: {body}");
-        }
-        assert!(matches!(plan(&record(None), Some(&with)), Plan::Close(Err(_))), "nothing that can be sent");
-    }
-
-    #[test]
-    fn a_record_of_another_queue_is_not_attempted_and_the_log_names_the_order_and_the_variable() {
-        let queue = queue(true);
-        for arn in [
-            None,
-            Some("arn:aws:sqs:eu-central-1:123456789012:others"),
-            Some("arn:aws:sqs:eu-central-1:210987654321:orders"),
-        ] {
-            for (body, is_no_order) in [(json!({"outTradeNo": "1"}), false), (json!([]), true)] {
-                let record = Record { event_source_arn: arn.map(str::to_owned), ..record(Some(&body)) };
-                let Plan::Reject(fault) = plan(&record, Some(&queue)) else { panic!("{arn:?} {body}") };
-                assert_eq!((fault.reason(), fault.is_error(), fault.is_no_order()), ("other_queue", true, is_no_order));
-                assert!(fault.to_string().contains("ORDERS_QUEUE_URL"), "{fault}");
-                assert_eq!(fault.invalid().unwrap().ids.out_trade_no.is_none(), is_no_order);
-                assert!(matches!(plan(&record, None), Plan::Close(_)), "without a queue every record is taken");
+    #[tokio::test(start_paused = true)]
+    async fn if_sqs_does_not_answer_every_message_is_delivered_again_in_time() {
+        for behaviour in [Behaviour::Hang, Behaviour::Lost, Behaviour::Answer(403, json!({"__type": "AccessDenied"}))] {
+            let (function, _) = function(move |_| behaviour.clone());
+            let waiting = json!({"out_trade_no": "1", "close_at": close_at(600)});
+            let records = [record("waiting", &waiting, 0), record("invalid", &json!({}), 0)];
+            let start = Instant::now();
+            let (failures, lines) = handle(&function, &records).await;
+            assert_eq!(failures, ["waiting", "invalid"]);
+            assert!(start.elapsed() <= Duration::from_secs(10), "{:?}", start.elapsed());
+            for text in ["visibility timeout not changed", "invalid order not set aside", " waiting ", " no order "] {
+                assert_eq!(lines.iter().filter(|line| line.contains(text)).count(), 1, "{text}: {lines:#?}");
             }
         }
     }
 
-    #[test]
-    fn a_record_is_due_since_its_earliest_time_or_its_first_receive_whichever_is_later() {
-        let at = |seconds: u64| NOW + Duration::from_secs(seconds);
-        for (body, first_receive, expected) in [
-            (json!({"out_trade_no": "1"}), Some(at(7)), Some(at(7))),
-            (json!({"out_trade_no": "1", "close_at": "1970-01-01T00:00:09Z"}), Some(at(7)), Some(at(9))),
-            (json!({"out_trade_no": "1", "close_at": "1970-01-01T00:00:05Z"}), Some(at(7)), Some(at(7))),
-            (json!({"out_trade_no": "1", "close_at": "1970-01-01T00:00:09Z"}), None, Some(at(9))),
-            (json!({"out_trade_no": "1", "time_start": "19700101080000"}), Some(at(7)), Some(at(300))),
-            (json!({"out_trade_no": "1"}), None, None),
-            (json!("poison"), Some(at(7)), Some(at(7))),
+    #[tokio::test(start_paused = true)]
+    async fn a_record_that_fails_half_an_hour_after_it_was_due_is_stuck() {
+        let (function, _) = function(|request| {
+            let id = &request["Entries"][0]["Id"];
+            Behaviour::Answer(200, json!({"Successful": [{"Id": id, "MessageId": "m", "MD5OfMessageBody": "0"}]}))
+        });
+        let order = json!({"out_trade_no": "1"});
+        let mut due_later = order.clone();
+        due_later["close_at"] = json!(close_at(0));
+        for (body, age, expected) in [
+            (&order, 1600, "overdue_s=1600"),
+            (&order, 1620, "stuck=true"),
+            (&order, 86_000, "stuck=true"),
+            (&due_later, 86_000, "overdue_s=0"),
+            (&json!({}), 1620, "overdue_s=1620"),
         ] {
-            let record = Record { first_receive, receives: Some(3), ..record(Some(&body)) };
-            let receipt =
-                Message::new(0, &record, None, NOW, Invocation::default()).unwrap().invocation.receipt.unwrap();
-            assert_eq!((receipt.due_since, receipt.receives), (expected, Some(3)), "{body}");
+            let (_, lines) = handle(&function, &[record("m", body, age)]).await;
+            let line = lines.last().unwrap();
+            assert!(line.contains(expected), "{body} {age}: {lines:?}");
+            assert_eq!(line.contains("stuck"), expected.starts_with("stuck"), "{body} {age}: {lines:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_message_id_is_cut_in_the_log_and_whole_in_the_answer() {
+        let (function, _) = function(|_| Behaviour::Lost);
+        let id = "m".repeat(1000);
+        let (failures, lines) = handle(&function, &[record(&id, &json!({}), 0)]).await;
+        assert_eq!(failures, [id]);
+        let cut = format!("message_id=\"{}\"", "m".repeat(128));
+        assert!(lines.iter().all(|line| line.contains(&cut)), "{lines:?}");
     }
 
     #[test]
