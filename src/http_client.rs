@@ -191,8 +191,13 @@ impl http_body::Body for WatchedBody {
         Poll::Ready(self.text.take().map(|text| Ok(Frame::data(text))))
     }
 
+    /// An empty body is never asked for its frames: this is all that is asked of it when the request is written.
     fn is_end_stream(&self) -> bool {
-        self.text.is_none()
+        let is_empty = self.text.as_ref().is_some_and(Bytes::is_empty);
+        if is_empty {
+            self.was_sent.store(true, Ordering::Relaxed);
+        }
+        is_empty || self.text.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -219,6 +224,7 @@ pub async fn read_at_most(limit: usize, mut response: Response) -> Result<Option
 pub(crate) mod tests {
     use std::net::SocketAddr;
 
+    use reqwest::Method;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -273,9 +279,10 @@ pub(crate) mod tests {
     }
 
     /// What becomes of a request, and whether its body says that something of it was sent.
-    async fn send(url: String, limit: Duration) -> (SendError, bool) {
-        let (body, was_sent) = watched_body("body".to_owned());
-        let error = client().post(url).timeout(limit).body(body).send().await.unwrap_err();
+    async fn send(url: String, body: &str, limit: Duration) -> (SendError, bool) {
+        let method = if body.is_empty() { Method::GET } else { Method::POST };
+        let (body, was_sent) = watched_body(body.to_owned());
+        let error = client().request(method, url).timeout(limit).body(body).send().await.unwrap_err();
         (SendError::new(&error, was_sent.get()), was_sent.get())
     }
 
@@ -309,10 +316,12 @@ pub(crate) mod tests {
             (format!("http://{banner}"), long, SendError::NotHttp),
             (format!("http://{cut}"), long, SendError::ConnectionLost),
         ] {
-            let (error, was_sent) = send(url.clone(), limit).await;
-            assert_eq!(error, expected, "{url}");
-            // A greeting may come before the request is sent.
-            assert!(was_sent == expected.was_sent() || url.contains(&banner.to_string()), "{url}");
+            for body in ["body", ""] {
+                let (error, was_sent) = send(url.clone(), body, limit).await;
+                assert_eq!(error, expected, "{url} {body}");
+                // A greeting may come before the request is sent.
+                assert!(was_sent == expected.was_sent() || url.contains(&banner.to_string()), "{url} {body}");
+            }
         }
     }
 

@@ -14,11 +14,11 @@ use aws_sdk_sqs::{
     },
 };
 use aws_types::SdkConfig;
-use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     aws::{self, Service},
+    concurrent,
     http_client::HttpClients,
 };
 
@@ -100,7 +100,7 @@ impl Queue {
         let calls = entries
             .chunks(MAX_ENTRIES)
             .map(|group| async move { answered_by(deadline, self.change_visibility(group), group.len()).await });
-        stream::iter(calls).buffered(MAX_CALLS).concat().await
+        concurrent::all(calls, MAX_CALLS).await.concat()
     }
 
     /// Sends records to the queue of invalid orders, by the `deadline`, and says for each, in their order, why it was not
@@ -112,7 +112,7 @@ impl Queue {
         let calls = groups(entries)
             .into_iter()
             .map(|group| async move { answered_by(deadline, self.send(queue, group), group.len()).await });
-        stream::iter(calls).buffered(MAX_CALLS).concat().await
+        concurrent::all(calls, MAX_CALLS).await.concat()
     }
 
     async fn change_visibility(&self, group: &[Wait<'_>]) -> Result<Vec<Accepted>, Cow<'static, str>> {

@@ -1,26 +1,30 @@
 //! WeChat Pay as a client sees it: endpoints, signed requests, one attempt, verified replies. Whether another attempt
 //! follows is decided elsewhere.
 //!
-//! What differs between the versions of the API is in [`v2`]; all else is shared.
+//! What differs between the versions of the API is in [`v2`] and `v3`; all else is shared.
 
 mod account;
 mod endpoint;
+mod json;
 mod merchant;
 mod replay;
 mod reply;
 mod request;
+mod secret;
 pub mod v2;
+mod v3;
 mod wire;
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::timeout;
 
-pub use account::{Account, Malformed};
+pub use account::Account;
 pub use endpoint::{Endpoint, Endpoints};
 pub use merchant::{MchType, Merchant};
 pub use reply::{Fields, OrderState, Payment, Reply, ReplyCode, VerifyError};
 pub use request::{Call, OrderIds, Request};
+pub use secret::Malformed;
 pub use wire::{Signature, WireRequest, WireResponse};
 
 use crate::http_client::{self, HttpClients, SendError};

@@ -18,7 +18,7 @@ pub(super) enum CloseResult {
     TradeStateError,
     /// A signed `FREQUENCY_LIMITED`: the rate limit, or a payment under way.
     FrequencyLimited,
-    /// Any other `err_code` of unknown meaning.
+    /// Any other code of unknown meaning.
     OtherCode,
     SystemError,
     /// [`Fault::GatewayUnreachable`] after something may have been sent, or [`Fault::ReplyInvalid`].
@@ -80,7 +80,7 @@ impl CloseResult {
                 ReplyCode::UserPaying => Self::UserPaying,
                 ReplyCode::TradeStateError => Self::TradeStateError,
                 ReplyCode::FrequencyLimited => Self::FrequencyLimited,
-                ReplyCode::Other => Self::OtherCode,
+                ReplyCode::Other | ReplyCode::UnsignedOther => Self::OtherCode,
                 ReplyCode::SystemError => Self::SystemError,
                 ReplyCode::SignatureRejected | ReplyCode::Rejected | ReplyCode::RateLimited if may_have_closed => {
                     Self::RejectedAfterUnknown

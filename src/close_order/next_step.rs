@@ -65,7 +65,7 @@ pub(super) fn classify(call: Call, result: &Result<Reply, ExchangeError>) -> Att
         Err(ExchangeError::Reply(ReplyError { error, .. })) => {
             return match error {
                 None | Some(VerifyError::NotAReply(_)) => AttemptOutcome::NoReply,
-                Some(VerifyError::Signature) => AttemptOutcome::SignatureFailure,
+                Some(VerifyError::Signature | VerifyError::UnknownSerial(_)) => AttemptOutcome::SignatureFailure,
                 Some(VerifyError::Missing("trade_state" | "out_trade_no")) if call == Call::OrderQuery => {
                     AttemptOutcome::OutOfStep
                 }
@@ -189,6 +189,16 @@ mod tests {
                 [after_one, after_two],
                 "{attempt:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_serial_that_the_secret_does_not_have_is_as_a_signature_that_does_not_match() {
+        for error in [VerifyError::Signature, VerifyError::UnknownSerial("PUB_KEY_ID_1".to_owned())] {
+            for call in [Call::CloseOrder, Call::OrderQuery] {
+                let result = Err(ReplyError { status: 204, error: Some(error.clone()) }.into());
+                assert_eq!(classify(call, &result), SignatureFailure, "{error:?}");
+            }
         }
     }
 

@@ -45,6 +45,8 @@ pub enum ReplyCode {
     Rejected,
     /// Any other `err_code`.
     Other,
+    /// An unsigned code of unknown meaning (API v3): whether it did something about the order is for a query to say.
+    UnsignedOther,
 }
 
 /// What a query shows of an order.
@@ -130,6 +132,12 @@ pub enum VerifyError {
     /// It is signed, but not with the key we hold: forged, or the key was changed.
     #[error("its signature does not match")]
     Signature,
+    /// It is signed, as it says, with a key that we do not hold: forged, or WeChat Pay has switched keys.
+    #[error(
+        "its Wechatpay-Serial {0} names a key that the secret does not have; if it is WeChat Pay's (merchant platform, API \
+         security), add it to other_public_keys"
+    )]
+    UnknownSerial(String),
     /// It is signed, but lacks a field that it needs.
     #[error("its {0} is missing")]
     Missing(&'static str),
@@ -152,6 +160,12 @@ impl VerifyError {
 
     pub(super) const fn not_a_reply(why: &'static str) -> Self {
         Self::NotAReply(Cow::Borrowed(why))
+    }
+
+    /// What goes into a log line of a serial that anybody may have sent: 64 characters of those that serials and IDs have.
+    pub(super) fn unknown_serial(serial: &str) -> Self {
+        let is_shown = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | ':');
+        Self::UnknownSerial(serial.chars().filter(is_shown).take(64).collect())
     }
 }
 

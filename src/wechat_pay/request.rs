@@ -1,7 +1,9 @@
 //! One request about one order, before it is written for a wire.
 
+use std::time::SystemTime;
+
 use super::{
-    Account, Credentials, MAX_BYTES, MchType, Merchant, Reply, VerifyError, v2,
+    Account, Credentials, MAX_BYTES, MchType, Merchant, Reply, VerifyError, v2, v3,
     wire::{WireRequest, WireResponse},
 };
 use crate::order::{Order, SubAppid, SubMchId};
@@ -73,10 +75,11 @@ impl<'a> Request<'a> {
         self.order.sub_mch_id.as_ref().filter(|_| is_sent).map(SubMchId::as_str)
     }
 
-    /// The mini-program's appid that is sent, if any: the order's, or else the secret's; a partner's only.
+    /// The mini-program's appid that is sent, if any: the order's, or else the secret's; a partner's only, over API v2.
     #[must_use]
     pub fn sub_appid(&self) -> Option<&'a str> {
-        let is_sent = self.merchant().mch_type() == MchType::Partner;
+        let is_v2 = matches!(self.account.credentials, Credentials::V2(_));
+        let is_sent = is_v2 && self.merchant().mch_type() == MchType::Partner;
         let own = self.order.sub_appid.as_ref().map(SubAppid::as_str);
         own.or(self.merchant().sub_appid()).filter(|_| is_sent)
     }
@@ -86,6 +89,7 @@ impl<'a> Request<'a> {
     pub fn write(&self) -> WireRequest {
         match &self.account.credentials {
             Credentials::V2(key) => v2::request::write(self, key),
+            Credentials::V3(keys) => v3::request::write(self, keys),
         }
     }
 
@@ -99,6 +103,7 @@ impl<'a> Request<'a> {
         }
         match &self.account.credentials {
             Credentials::V2(key) => v2::reply::verify(&response.body, self, key),
+            Credentials::V3(keys) => v3::reply::verify(response, self, keys, SystemTime::now()),
         }
     }
 

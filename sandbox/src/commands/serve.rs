@@ -13,6 +13,7 @@ use sandbox::{
     mock::{
         event_bus::EventBus,
         gateway::Gateway,
+        identity::{Api, Flaw, Identity, MchType, Merchant},
         queue::{MAX_DELAY, MAX_RECEIVES, Queue, Report, Step},
         runtime::RuntimeApi,
         secrets::Secrets,
@@ -67,7 +68,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let at = |port| SocketAddr::from((args.host, port));
     let taken = |port| move || format!("port {port} can't be listened on");
-    let identity = args.merchant.identity();
+    let identity = Identity::default();
     let second = args.gateway_port.checked_add(1).context("the second endpoint needs the next port")?;
     let gateway = Gateway::start(identity.clone(), &[at(args.gateway_port), at(second)])
         .await
@@ -86,9 +87,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
 
     let sandbox = Sandbox { gateway, secrets, events, identity };
+    let merchants = args.merchant.apply(&sandbox);
     let (mut exchanges, mut published) = (sandbox.gateway.watch(), sandbox.events.watch());
     start_command(&sandbox, &runtime)?;
-    guide(&runtime, queue.as_ref());
+    guide(&runtime, queue.as_ref(), &merchants);
     loop {
         tokio::select! {
             // In this order: what the function did for a message comes before what became of the message.
@@ -98,7 +100,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             Some(exchange) = exchanges.recv() => {
-                report::exchange(&exchange, &sandbox.identity, false);
+                report::exchange(&exchange, &sandbox.gateway, false);
                 // What was shown is of no more use here.
                 sandbox.gateway.clear_received();
             }
@@ -137,7 +139,18 @@ fn start_command(sandbox: &Sandbox, runtime: &RuntimeApi) -> anyhow::Result<()> 
 }
 
 /// Says what can be done now.
-fn guide(runtime: &RuntimeApi, queue: Option<&Queue>) {
+fn guide(runtime: &RuntimeApi, queue: Option<&Queue>, merchants: &[Merchant]) {
+    for Merchant { identity, flaw } in merchants {
+        let kind = if identity.mch_type == MchType::Partner { "partner" } else { "merchant" };
+        let api = if identity.api == Api::V2 { "v2" } else { "v3" };
+        let flaw = match flaw {
+            None => "",
+            Some(Flaw::WrongKey) => "; its secret has a wrong key",
+            Some(Flaw::NoSecret) => "; it has no secret",
+        };
+        let text = format!("mch_id {}, {kind}, API {api}{flaw}", identity.mch_id);
+        report::line("merchant", &text, if flaw.is_empty() { Colour::Green } else { Colour::Yellow });
+    }
     let invoke = format!("http://{}/2015-03-31/functions/close-order/invocations", runtime.authority());
     let mut lines = vec![
         "The mocks run; Ctrl-C ends them. Start the function with the lines above (or in a debugger, with the same"

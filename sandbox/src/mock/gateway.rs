@@ -181,6 +181,12 @@ impl Gateway {
         self.lock().identities = identities;
     }
 
+    /// Whom the gateway knows.
+    #[must_use]
+    pub fn identities(&self) -> Vec<Identity> {
+        self.lock().identities.clone()
+    }
+
     /// Limits the requests that each merchant may make a second, or no longer.
     pub fn set_rate_limit(&self, requests: Option<u32>) {
         self.lock().rate_limit = requests;

@@ -185,7 +185,7 @@ mod tests {
     const ORDER: &str = "1217752501201407033233368018";
 
     fn verify(body: &[u8], request: &Request<'_>) -> Result<Reply, VerifyError> {
-        let Credentials::V2(key) = &request.account.credentials;
+        let Credentials::V2(key) = &request.account.credentials else { unreachable!() };
         super::verify(body, request, key)
     }
 

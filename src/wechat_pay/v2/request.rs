@@ -60,7 +60,7 @@ mod tests {
     };
 
     fn write(request: &Request<'_>) -> WireRequest {
-        let Credentials::V2(key) = &request.account.credentials;
+        let Credentials::V2(key) = &request.account.credentials else { unreachable!() };
         super::write(request, key)
     }
 
