@@ -33,8 +33,8 @@ pub async fn run(
     let mut ledger = Ledger::default();
     for merchant in plan.merchants {
         let (begun, progress) = (Arc::clone(&begun), Arc::clone(&progress));
-        let begin = move |more| progress(begun.fetch_add(more, Ordering::Relaxed) + more, orders);
-        ledger = run::run(merchant, program, functions, ledger, begin).await?;
+        let report = move |more| progress(begun.fetch_add(more, Ordering::Relaxed) + more, orders);
+        ledger = run::run(merchant, program, functions, ledger, report).await?;
     }
     Ok(ledger)
 }

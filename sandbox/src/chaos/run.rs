@@ -179,7 +179,9 @@ impl Run {
                     self.call(&mut function, order, timeout, earlier).await
                 }
                 Some(Turn { job: Job { work: Work::Messages(orders), timeout }, .. }) => {
-                    orders.iter().for_each(|&order| self.send(order));
+                    for order in orders {
+                        self.send(order);
+                    }
                     self.take_batch(&mut function, timeout).await
                 }
                 None if self.queue.left().0 == 0 => break,

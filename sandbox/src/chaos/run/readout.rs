@@ -87,7 +87,7 @@ impl Run {
                 requests: Vec::new(),
                 was_replayed: false,
                 was_limited: false,
-                due: due.get(&index).map(|&due| due - MARGIN),
+                due: due.get(&index).and_then(|due| due.checked_sub(MARGIN)),
                 is_set_aside: invalid_orders.iter().any(|it| it.body.contains(&planned.out_trade_no)),
                 invocations: invocations.remove(&index).unwrap_or_default(),
                 waits: waits.remove(&index).unwrap_or_default(),
