@@ -130,7 +130,8 @@ impl<E: Exchanger> CloseOrder<E> {
                         }
                     }
                 };
-                without_panic(operation).await
+                // Boxed: a batch has ten of them, and every caller's future would hold it.
+                without_panic(Box::pin(operation)).await
             }
         };
         log.write(&answer);
