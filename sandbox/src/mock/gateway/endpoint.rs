@@ -17,12 +17,13 @@ use axum::{
     response::Response,
 };
 use futures_util::stream;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::time::sleep;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::{
     Call, Fault, Received,
     call::Route,
+    exchange::Exchange,
     reply::Reply,
     state::{GatewayState, UnderWay},
     v3,
@@ -179,8 +180,8 @@ async fn handle(
         reply_headers: BTreeMap::new(),
         at: Instant::now(),
     };
-    let mut exchange = shared.begin(received.clone());
-    let number = exchange.number;
+    let mut exchange = Exchange::begin(&shared.state, received.clone());
+    let number = exchange.number();
     let Some(Route { call, .. }) = route else {
         return respond(StatusCode::NOT_FOUND, number, Body::empty());
     };
@@ -236,18 +237,6 @@ fn headers(headers: &HeaderMap) -> BTreeMap<String, String> {
 }
 
 impl Shared {
-    /// Puts a request on record.
-    fn begin(&self, received: Received) -> Exchange {
-        let mut state = lock(&self.state);
-        state.exchanges += 1;
-        let number = state.exchanges;
-        state.watchers.retain(|watcher| !watcher.is_closed());
-        let watchers = state.watchers.clone();
-        let watched = (!watchers.is_empty()).then(|| received.clone());
-        state.received.push((number, received));
-        Exchange { number, state: Arc::clone(&self.state), watchers, watched }
-    }
-
     /// The fault of this endpoint, else of the call or the order.
     fn next_fault(&self, call: Call, fields: &Fields) -> Option<Fault> {
         let mut state = lock(&self.state);
@@ -283,38 +272,6 @@ impl Shared {
                 None
             }
             Err(UnderWay) => Some(Fault::Error(lock(&self.state).limit(out_trade_no))),
-        }
-    }
-}
-
-/// A request on record; whoever watches hears of it when it is over, however it ends.
-struct Exchange {
-    number: u64,
-    state: Arc<Mutex<GatewayState>>,
-    watchers: Vec<mpsc::UnboundedSender<Received>>,
-    watched: Option<Received>,
-}
-
-impl Exchange {
-    /// Adds the reply to its request, by its number: the record may have been cleared since.
-    fn reply(&mut self, reply: &Reply) {
-        let mut state = lock(&self.state);
-        let on_record = state.received.iter_mut().rfind(|(number, _)| *number == self.number);
-        for received in on_record.map(|(_, received)| received).into_iter().chain(&mut self.watched) {
-            received.reply = Some(reply.body.clone());
-            received.status = Some(reply.status);
-            let headers = reply.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-            received.reply_headers = headers.collect();
-        }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if let Some(watched) = self.watched.take() {
-            for watcher in &self.watchers {
-                let _ = watcher.send(watched.clone());
-            }
         }
     }
 }
