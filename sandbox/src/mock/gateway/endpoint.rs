@@ -54,8 +54,14 @@ struct Shared {
     index: usize,
     state: Arc<Mutex<GatewayState>>,
     faults: Arc<Mutex<HashMap<Call, Fault>>>,
-    /// The connections that are a reply behind, each with that reply.
-    behind: Arc<Mutex<Vec<(Weak<Breaker>, Reply)>>>,
+    behind: Arc<Mutex<Vec<Behind>>>,
+}
+
+/// A connection that is a reply behind, and that reply.
+#[derive(Debug)]
+struct Behind {
+    connection: Weak<Breaker>,
+    due: Reply,
 }
 
 impl Endpoint {
@@ -251,13 +257,14 @@ impl Shared {
     /// The reply that goes out: on a connection that is a reply behind, that one. A surplus one makes it so.
     fn in_step(&self, connection: &Arc<Breaker>, reply: Reply, surplus: Option<Reply>) -> Reply {
         let mut behind = lock(&self.behind);
-        behind.retain(|(connection, _)| connection.strong_count() > 0);
-        if let Some((_, due)) = behind.iter_mut().find(|(other, _)| ptr::eq(other.as_ptr(), Arc::as_ptr(connection))) {
-            return mem::replace(due, reply);
+        behind.retain(|behind| behind.connection.strong_count() > 0);
+        let is_this = |behind: &&mut Behind| ptr::eq(behind.connection.as_ptr(), Arc::as_ptr(connection));
+        if let Some(behind) = behind.iter_mut().find(is_this) {
+            return mem::replace(&mut behind.due, reply);
         }
-        let Some(due) = surplus else { return reply };
-        behind.push((Arc::downgrade(connection), reply));
-        due
+        let Some(surplus) = surplus else { return reply };
+        behind.push(Behind { connection: Arc::downgrade(connection), due: reply });
+        surplus
     }
 
     /// Takes the time that a close of this order takes; the fault of a close that comes while another one takes it.
