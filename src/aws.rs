@@ -155,6 +155,11 @@ mod tests {
         let [region, _, key] = CREDENTIALS;
         for (variables, failure, expected) in [
             (&CREDENTIALS[..], answered("AccessDeniedException"), "Service answered AccessDeniedException"),
+            (
+                &CREDENTIALS,
+                answered("AWS.SimpleQueueService.NonExistentQueue"),
+                "Service answered AWS.SimpleQueueService.NonExistentQueue",
+            ),
             (&CREDENTIALS, answered("not a code"), "Service answered with an error"),
             (&CREDENTIALS, answered(&"x".repeat(65)), "Service answered with an error"),
             (&CREDENTIALS, Failure::timeout_error("late"), "Service did not answer in time"),
@@ -200,6 +205,7 @@ mod tests {
                 &[("AWS_ENDPOINT_URL_EVENTBRIDGE", "http://127.0.0.1:3")],
                 Some("http://127.0.0.1:3"),
             ),
+            (Service::Sqs, &[general, ("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:4")], Some("http://127.0.0.1:4")),
         ] {
             assert_eq!(settings_by(service, variables).endpoint_url(), expected, "{service:?} {variables:?}");
         }

@@ -26,6 +26,7 @@ use crate::{
     answer::Answer,
     close_order::{CloseOrder, Invocation},
     fault::Fault,
+    order::{Invalid, Order},
     outcome_events::OutcomeEvents,
     queue::Queue,
 };
@@ -124,6 +125,22 @@ impl Function {
         match direct::handle(self, order, deadline, invocation).await {
             Ok(answer) => Ok(Output::Direct(answer)),
             Err((fault, answer)) => Err(raise(&fault, &answer)),
+        }
+    }
+}
+
+impl Function {
+    /// Closes an order, or logs why there is none.
+    async fn close(
+        &self,
+        order: Result<&Order, &Invalid>,
+        confirm_by_default: bool,
+        deadline: Instant,
+        invocation: Invocation<'_>,
+    ) -> Answer {
+        match order {
+            Ok(order) => self.close_order.close(order, confirm_by_default, deadline, invocation).await,
+            Err(invalid) => self.close_order.log_fault(invalid.clone().into(), invocation),
         }
     }
 }

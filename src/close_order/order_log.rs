@@ -83,10 +83,10 @@ impl<'a> OrderLog<'a> {
         self.invocation.batch.is_some()
     }
 
-    /// A request of this order met the rate limit.
-    pub(super) fn met_rate_limit(&self) {
+    /// Tells the batch of a request that was sent.
+    pub(super) fn sent(&self, mch_id: &str, met_rate_limit: bool) {
         if let Some(batch) = self.invocation.batch {
-            batch.met_rate_limit();
+            batch.sent(mch_id, met_rate_limit);
         }
     }
 

@@ -210,7 +210,7 @@ impl Case {
         let order = Order::from_json(&order.to_string(), "event").unwrap();
         let batch = Batch::default();
         let invocation = Invocation { batch: self.is_in_a_batch.then_some(&batch), ..Invocation::default() };
-        let answer = close_order.close(Ok(order), false, start + self.time, invocation).await;
+        let answer = close_order.close(&order, false, start + self.time, invocation).await;
         let json = serde_json::to_value(&answer).unwrap();
         let took = start.elapsed();
         let sent = script.sent.lock().unwrap().clone();

@@ -91,6 +91,7 @@ pub(super) async fn handle(
         set_aside(function, &messages, orders_end),
         wait(function, &messages, orders_end),
     );
+    function.close_order.end_batch(&orders);
     publish(function, &mut handled, deadline).await;
     let mut is_acknowledged = vec![false; messages.len()];
     for handled in handled.into_iter().chain(set_aside) {
@@ -114,13 +115,13 @@ fn close_one<'m>(
     deadline: Instant,
 ) -> Option<impl Future<Output = Handled<'m>>> {
     let order = match &message.plan {
-        Plan::Close(order) => Ok(order.clone()),
+        Plan::Close(order) => Ok(order.as_ref()),
         Plan::Reject(fault) => Err(fault.clone()),
         Plan::Wait(..) | Plan::SetAside(_) => return None,
     };
     Some(async move {
         let answer = match order {
-            Ok(order) => function.close_order.close(order, true, deadline, message.invocation).await,
+            Ok(order) => function.close(order, true, deadline, message.invocation).await,
             Err(fault) => function.close_order.log_fault(fault, message.invocation),
         };
         // Only what is needed is kept: a batch may have thousands of orders.
