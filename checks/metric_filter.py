@@ -2,14 +2,16 @@
 
 No emulator evaluates metric filters, so the checks do it here. From the CloudWatch Logs User Guide, "Filter pattern
 syntax for metric filters": comparisons of `$.field` with a string, which may have a `*` at either end, with a number or
-with `*` alone, which any value matches; `&&` binds more strongly than `||`. A field that the line lacks matches nothing.
+with `*` alone, which any value matches; `IS TRUE`, `NOT EXISTS`; `&&` binds more strongly than `||`. A field that the
+line lacks matches nothing but `NOT EXISTS`; no pattern of the template relies on that.
 """
 
 import re
 
 TOKEN = re.compile(
     r'\s*(?:(?P<symbol>\|\||&&|[(){}])'
-    r'|\$\.(?P<field>\w+)\s*(?P<operator>!=|>=|<=|=|>|<)\s*(?:"(?P<text>[^"]*)"|(?P<number>-?\d+(?:\.\d+)?)|(?P<any>\*)))'
+    r'|\$\.(?P<field>\w+)\s*(?:(?P<state>IS TRUE|NOT EXISTS)'
+    r'|(?P<operator>!=|>=|<=|=|>|<)\s*(?:"(?P<text>[^"]*)"|(?P<number>-?\d+(?:\.\d+)?)|(?P<any>\*))))'
 )
 
 
@@ -26,7 +28,8 @@ def matches(pattern, line):
 
 
 def metrics(template, line):
-    """The metrics that a template makes of a line: their names, each with its dimensions' values and its own value."""
+    """The metrics that a template makes of a line: their names, each with what it counts, that is the values of its
+    dimensions and its own value."""
     found = {}
     for resource in template["Resources"].values():
         if resource["Type"] != "AWS::Logs::MetricFilter" or not matches(resource["Properties"]["FilterPattern"], line):
@@ -37,9 +40,7 @@ def metrics(template, line):
         # CloudWatch publishes nothing for a line that lacks the value or a dimension.
         if None in (value, *dimensions):
             continue
-        if made["MetricName"] in found:
-            raise ValueError(f"a line counts twice for {made['MetricName']}")
-        found[made["MetricName"]] = (*dimensions, float(value))
+        found.setdefault(made["MetricName"], []).append((*dimensions, float(value)))
     return found
 
 
@@ -97,6 +98,8 @@ def _one(tokens, line):
 
 def _compare(comparison, there):
     operator = comparison["operator"]
+    if comparison["state"]:
+        return there is None if comparison["state"] == "NOT EXISTS" else there is True
     if there is None:
         return False
     if comparison["any"]:

@@ -1,20 +1,19 @@
 """What has to agree between template.yaml, SAM's expansion of it, the function and the examples.
 
-No emulator evaluates metric filters or alarms, so the filters are checked here, with metric_filter.py.
+No emulator evaluates metric filters or alarms, so the filters are checked here, with metric_filter.py, and the alarms in
+test_drill.py.
 """
 
+import datetime
 import json
-import pathlib
 import re
 
 import expand
 import metric_filter
 import pytest
 from pages import CHINESE, ENGLISH, name_of, read
-from template_loader import expanded, template  # noqa: F401
-from tools import event, free_port, order
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from template_loader import every, expanded, one, template  # noqa: F401
+from tools import ROOT, event, free_port, order
 
 # The line of an order, with every field it may have.
 ORDER = {
@@ -22,68 +21,99 @@ ORDER = {
     "level": "INFO",
     "message": "order",
     "outcome": "closed",
+    "confirmed": True,
     "mch_id": "1900000109",
     "sub_mch_id": "1900000109",
     "out_trade_no": "1217752501201407033233368018",
     "message_id": "059f36b4-87a3-44ab-83d2-661975830a7d",
+    "receives": 1,
+    "overdue_s": 2,
     "endpoint": "https://api.mch.weixin.qq.com",
     "attempts": 1,
-    "queries": 0,
+    "queries": 1,
     "duration_ms": 131,
     "wechat_pay_request_id": "08F78BB5AF0610D302",
     "requestId": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
     "xray_trace_id": "1-5759e988-bd862e3fe1be46a994272793",
     "cold_start": True,
+    "version": "0.3.0",
     "target": "close_order::close_order::order_log",
 }
-SOMETIMES = {"reason", "cause", "return_msg", "err_code_des", "trade_state", "transaction_id"}
+SOMETIMES = {
+    "reason", "cause", "query_cause", "return_msg", "err_code_des", "trade_state", "transaction_id", "stuck", "until",
+    "variable",
+}
+# What a direct call's line does not have.
+DIRECT = dict.fromkeys(("message_id", "receives", "overdue_s"))
+NOTHING_SENT = {"attempts": 0, "queries": 0}
 
-SENT = {"OrderDuration": (131.0,)}
-FINE = {"OrdersFailed": (0.0,), "OrdersNotFound": (0.0,)}
-FAILED = FINE | {"OrdersFailed": (1.0,)}
-ONE = (1.0,)
+SENT = {"OrderDuration": [(131.0,)], "Requests": [(1.0,), (1.0,)]}
+SHARES = {"OrdersFailed": [(0.0,)], "OrdersNotFound": [(0.0,)], "OrdersNotConfirmed": [(0.0,)]}
+ONE = [(1.0,)]
+FAILED = SHARES | {"OrdersFailed": ONE}
+END = {"OrderOverdue": [(2.0,)]}
 
 
 def reason(name):
-    return {"OrdersByReason": (name, 1.0)}
+    return {"OrdersByReason": [(name, 1.0)]}
 
 
 LINES = [
-    ({}, FINE | SENT),
-    ({"reason": "ORDERCLOSED"}, FINE | SENT),
-    ({"outcome": "paid", "reason": "ORDERPAID"}, FINE | SENT),
+    ({}, SHARES | SENT | END),
+    (DIRECT, SHARES | SENT),
+    ({"reason": "ORDERCLOSED"}, SHARES | SENT | END),
+    ({"outcome": "paid", "reason": "ORDERPAID"}, SHARES | SENT | END),
+    # An order with a close_at makes its first attempt at its second receive or later.
+    ({"receives": 3, "overdue_s": 179}, SHARES | SENT | {"OrderOverdue": [(179.0,)]}),
     ({"outcome": "not_found", "level": "WARN", "reason": "ORDERNOTEXIST"},
-     FINE | SENT | {"OrdersNotFound": ONE} | reason("ORDERNOTEXIST")),
-    ({"outcome": "open", "level": "WARN", "reason": "ORDERNOTCLOSED"}, FINE | SENT | reason("ORDERNOTCLOSED")),
+     SHARES | SENT | END | {"OrdersNotFound": ONE} | reason("ORDERNOTEXIST")),
+    ({"outcome": "open", "level": "WARN", "reason": "ORDERNOTCLOSED"}, SHARES | SENT | reason("ORDERNOTCLOSED")),
     ({"outcome": "unknown", "level": "ERROR", "reason": "SYSTEMERROR"}, FAILED | SENT | reason("SYSTEMERROR")),
     ({"outcome": "unknown", "level": "ERROR"}, FAILED | SENT),
+    ({"outcome": "unknown", "level": "ERROR", "reason": "NOTCONFIRMED", "confirmed": False},
+     FAILED | SENT | {"OrdersNotConfirmed": ONE} | reason("NOTCONFIRMED")),
+    # A later attempt is no other order.
+    ({"outcome": "unknown", "level": "ERROR", "reason": "SYSTEMERROR", "receives": 2, "overdue_s": 180},
+     SENT | reason("SYSTEMERROR")),
+    ({"outcome": "unknown", "level": "ERROR", "reason": "SYSTEMERROR", "receives": 10, "overdue_s": 1620, "stuck": True},
+     SENT | reason("SYSTEMERROR") | {"OrdersStuck": ONE}),
     ({"outcome": "rejected", "level": "WARN", "reason": "signature"},
-     FINE | SENT | {"OrdersRejected": ONE} | reason("signature")),
-    ({"outcome": "rejected", "level": "WARN", "reason": "unsigned_fail", "return_msg": "商户号mch_id与appid不匹配"},
-     FINE | SENT | {"OrdersRejected": ONE} | reason("unsigned_fail")),
-    ({"outcome": "not_sent", "level": "WARN", "reason": "too_young", "attempts": 0}, FINE | reason("too_young")),
-    ({"outcome": "not_sent", "level": "WARN", "reason": "invalid_input", "attempts": 0},
-     FINE | {"EventsNotUnderstood": ONE} | reason("invalid_input")),
-    ({"outcome": "not_sent", "level": "ERROR", "reason": "CredentialsUnavailable", "attempts": 0},
+     SHARES | SENT | {"OrdersRejected": ONE} | reason("signature")),
+    ({"outcome": "rejected", "level": "WARN", "reason": "unsigned_fail", "receives": 9, "overdue_s": 1440},
+     SENT | {"OrdersRejected": ONE} | reason("unsigned_fail")),
+    # The rate limit is nobody's fault, nor is a call that came too early.
+    ({"outcome": "unknown", "level": "WARN", "reason": "rate_limited"}, SENT | reason("rate_limited")),
+    ({"outcome": "not_sent", "level": "WARN", "reason": "rate_limited"} | NOTHING_SENT, reason("rate_limited")),
+    ({"outcome": "not_sent", "level": "WARN", "reason": "too_young"} | DIRECT | NOTHING_SENT,
+     {"OrdersTooYoung": ONE} | reason("too_young")),
+    ({"outcome": "not_sent", "level": "WARN", "reason": "not_due"} | DIRECT | NOTHING_SENT, reason("not_due")),
+    ({"outcome": "not_sent", "level": "WARN", "reason": "invalid_input"} | NOTHING_SENT,
+     SHARES | {"EventsNotUnderstood": ONE} | reason("invalid_input")),
+    ({"outcome": "not_sent", "level": "WARN", "reason": "invalid_input", "receives": 2} | NOTHING_SENT,
+     SHARES | reason("invalid_input")),
+    ({"outcome": "not_sent", "level": "ERROR", "reason": "CredentialsUnavailable"} | NOTHING_SENT,
      FAILED | {"CredentialsUnavailable": ONE} | reason("CredentialsUnavailable")),
-    ({"outcome": "not_sent", "level": "ERROR", "reason": "UnsupportedEvent", "attempts": 0},
-     FAILED | {"EventsNotUnderstood": ONE} | reason("UnsupportedEvent")),
-    ({"outcome": "not_sent", "level": "ERROR", "reason": "GatewayUnreachable"},
-     FAILED | SENT | reason("GatewayUnreachable")),
+    # One mistyped number must not ring for all.
+    ({"outcome": "not_sent", "level": "WARN", "reason": "no_such_merchant"} | NOTHING_SENT,
+     SHARES | reason("no_such_merchant")),
+    ({"outcome": "not_sent", "level": "ERROR", "reason": "other_queue"} | NOTHING_SENT, FAILED | reason("other_queue")),
+    ({"outcome": "not_sent", "level": "ERROR", "reason": "GatewayUnreachable"}, FAILED | SENT | reason("GatewayUnreachable")),
     # A fault stays a fault where a query has shown the order open.
-    ({"outcome": "open", "level": "ERROR", "reason": "GatewayUnreachable"},
-     FAILED | SENT | reason("GatewayUnreachable")),
-    ({"outcome": "unknown", "level": "ERROR", "reason": "DeadlineExceeded"},
-     FAILED | SENT | reason("DeadlineExceeded")),
-    ({"outcome": "unknown", "level": "ERROR", "reason": "InternalError"}, FAILED | SENT | reason("InternalError")),
+    ({"outcome": "open", "level": "ERROR", "reason": "GatewayUnreachable"}, FAILED | SENT | reason("GatewayUnreachable")),
     ({"outcome": "unknown", "level": "ERROR", "reason": "ReplyInvalid", "cause": "its signature does not match"},
      FAILED | SENT | {"RepliesNotVerified": ONE} | reason("ReplyInvalid")),
     ({"outcome": "unknown", "level": "ERROR", "reason": "ReplyInvalid", "cause": "HTTP status 403, its root is not <xml>"},
+     FAILED | SENT | reason("ReplyInvalid")),
+    ({"outcome": "unknown", "level": "ERROR", "reason": "ReplyInvalid", "cause": "the answer is not HTTP"},
      FAILED | SENT | reason("ReplyInvalid")),
 ]
 OTHER_LINES = [
     ({"message": "start", "level": "INFO", "secret_read": True, "duration_ms": 3}, {}),
     ({"type": "platform.start"}, {}),
+    ({"message": "waiting", "level": "INFO", "out_trade_no": "1", "until": "2026-11-28T04:30:00Z"}, {"OrdersWaiting": ONE}),
+    ({"message": "no order", "level": "ERROR", "reason": "UnsupportedEvent", "outcome": "not_sent"},
+     {"EventsNotUnderstood": ONE}),
+    ({"message": "no order", "level": "WARN", "reason": "invalid_input", "outcome": "not_sent", "receives": 2}, {}),
     ({"message": "the secret could not be read", "level": "WARN", "cause": "ThrottlingException", "cached": True},
      {"SecretNotRead": ONE}),
     ({"message": "the secret is malformed", "level": "WARN", "cause": "api_key"}, {"SecretNotRead": ONE}),
@@ -93,16 +123,8 @@ OTHER_LINES = [
 ]
 
 
-def every(stack, *types):
-    return {
-        name: resource.get("Properties", {})
-        for name, resource in stack["Resources"].items() if resource["Type"] in types
-    }
-
-
-def one(stack, kind):
-    (properties,) = every(stack, kind).values()
-    return properties
+def line_of(fields):
+    return {name: value for name, value in (ORDER | fields).items() if value is not None}
 
 
 def sources():
@@ -114,8 +136,8 @@ def sources():
 
 @pytest.mark.parametrize(("line", "metrics"), LINES)
 def test_the_line_of_an_order_counts_for_its_metrics(expanded, line, metrics):
-    line = ORDER | line
-    assert metric_filter.metrics(expanded, line) == metrics | {"OrdersByOutcome": (line["outcome"], 1.0)}
+    line = line_of(line)
+    assert metric_filter.metrics(expanded, line) == metrics | {"OrdersByOutcome": [(line["outcome"], 1.0)]}
 
 
 @pytest.mark.parametrize(("line", "metrics"), OTHER_LINES)
@@ -123,23 +145,29 @@ def test_another_line_counts_for_nothing_else(expanded, line, metrics):
     assert metric_filter.metrics(expanded, line) == metrics
 
 
-FAULTS = {
-    "CredentialsUnavailable", "GatewayUnreachable", "ReplyInvalid", "DeadlineExceeded", "InternalError",
-    "UnsupportedEvent",
-}
-
-
 def test_real_lines_count_for_their_metrics(expanded, rie, sandbox):
     scenarios = (
         "CHECKS", "ORDERPAID", "ORDERNOTEXIST", "NEVERSTICKING", "USERPAYING", "SYSTEMERROR", "SIGNERROR", "FORGED",
-        "RESET", "APPIDMISMATCH", "RATELIMIT")
+        "RESET", "APPIDMISMATCH", "RATELIMIT", "QUERYDOWN")
     sns = {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": json.dumps(order())}}]}
     no_id = {"Records": [{"eventSource": "aws:sqs", "body": json.dumps(order())}]}
     nobody = f"http://127.0.0.1:{free_port()}"
+    batch = event("sqs")
+    queue = batch["Records"][0]["eventSourceARN"].split(":")
+    settings = {
+        "OUTCOME_EVENT_BUS": "orders", "AWS_ENDPOINT_URL_EVENTBRIDGE": nobody, "AWS_ENDPOINT_URL_SQS": nobody,
+        "ORDERS_QUEUE_URL": f"{nobody}/{queue[4]}/{queue[5]}"}
+    late = json.loads(json.dumps(batch["Records"][0]))
+    late["messageId"], late["body"] = "late", json.dumps(order("SYSTEMERROR"))
+    late["attributes"] |= {"ApproximateReceiveCount": "10", "ApproximateFirstReceiveTimestamp": "1700000000000"}
+    waits = json.loads(json.dumps(batch["Records"][0]))
+    waits["messageId"], waits["body"] = "waits", json.dumps(order(close_at=in_an_hour()))
+    batch["Records"] += [late, waits]
     lines = []
-    with rie(sandbox.environment(OUTCOME_EVENT_BUS="orders", AWS_ENDPOINT_URL_EVENTBRIDGE=nobody)) as invoke:
+    with rie(sandbox.environment(**settings)) as invoke:
         orders = [order(scenario, confirm=True) for scenario in scenarios]
-        for what in (*orders, event("bad-input"), event("sqs"), sns, no_id):
+        young = order(time_start=f"{beijing():%Y%m%d%H%M%S}")
+        for what in (*orders, young, event("bad-input"), batch, sns, no_id):
             invoke(what)
         lines += invoke.process.lines()
     with rie(sandbox.environment(AWS_ENDPOINT_URL_SECRETS_MANAGER=nobody)) as invoke:
@@ -150,11 +178,12 @@ def test_real_lines_count_for_their_metrics(expanded, rie, sandbox):
     for line, made in orders:
         outcome, why = line["outcome"], line.get("reason")
         assert set(line) <= {*ORDER, *SOMETIMES}, line
-        assert made["OrdersFailed"] == (float(outcome == "unknown" or why in FAULTS),), line
-        assert made["OrdersNotFound"] == (float(outcome == "not_found"),), line
+        counts = line.get("overdue_s", 0) < 180 and why not in ("rate_limited", "too_young", "not_due")
+        failed = outcome == "unknown" or line["level"] == "ERROR"
+        assert made.get("OrdersFailed") == ([(float(failed),)] if counts else None), line
+        assert made.get("OrdersNotFound") == ([(float(outcome == "not_found"),)] if counts else None), line
+        assert made.get("OrdersNotConfirmed") == ([(float(why == "NOTCONFIRMED"),)] if counts else None), line
         assert ("OrdersRejected" in made) == (outcome == "rejected"), line
-        unverified = why == "ReplyInvalid" and not line["cause"].startswith("HTTP status")
-        assert ("RepliesNotVerified" in made) == unverified, line
     assert {line["outcome"] for line, _ in orders} == {
         "closed", "paid", "not_found", "open", "unknown", "rejected", "not_sent"}
     # None of the metrics waits for a line that is never written.
@@ -163,17 +192,25 @@ def test_real_lines_count_for_their_metrics(expanded, rie, sandbox):
         properties["MetricTransformations"][0]["MetricName"] for properties in filters}
 
 
+def beijing():
+    return datetime.datetime.now(datetime.timezone(datetime.timedelta(hours=8)))
+
+
+def in_an_hour():
+    return (beijing() + datetime.timedelta(hours=1)).isoformat(timespec="seconds")
+
+
 def test_filters_and_saved_queries_use_fields_that_the_log_has(expanded):
     known = {*ORDER, *SOMETIMES}
     assert metric_filter.fields(expanded) <= known
     queries = every(expanded, "AWS::Logs::QueryDefinition")
-    assert len(queries) == 4
+    assert queries
     for name, query in queries.items():
         text = re.sub(r'"[^"]*"', "", query["QueryString"])
         made = {*re.findall(r" as (\w+)", text), "timestamp"}
         words = {*re.findall(r"[a-zA-Z]\w*", text)} - {
             "fields", "filter", "stats", "sort", "limit", "by", "as", "asc", "desc", "and", "not", "in", "count", "min",
-            "max", "sum", "strcontains"}
+            "max", "sum", "strcontains", "ispresent"}
         assert words - made <= known, name
 
 
@@ -181,7 +218,7 @@ def test_filters_look_for_words_that_the_function_writes(expanded):
     written = sources()
     for name, made in every(expanded, "AWS::Logs::MetricFilter").items():
         for word in re.findall(r'"([^"]+)"', made["FilterPattern"]):
-            assert f'"{word}"' in written or (word.endswith("*") and f'{word[:-1]} ' in written), f"{name}: {word}"
+            assert f'"{word}"' in written or ("*" in word and word.strip("*") in written), f"{name}: {word}"
 
 
 def test_alarms_watch_metrics_as_they_are_published(expanded):
@@ -193,37 +230,43 @@ def test_alarms_watch_metrics_as_they_are_published(expanded):
         assert made["MetricNamespace"] == {"Fn::Sub": "CloseOrder/${AWS::StackName}"}
         published[made["MetricName"]] = [dimension["Key"] for dimension in made.get("Dimensions", [])]
     own = {"Fn::Sub": "CloseOrder/${AWS::StackName}"}
-    watched = {
-        alarm["MetricName"]: [dimension["Name"] for dimension in alarm.get("Dimensions", [])]
-        for alarm in every(expanded, "AWS::CloudWatch::Alarm").values() if alarm.get("Namespace") == own
-    }
+    watched = {}
+    for alarm in every(expanded, "AWS::CloudWatch::Alarm").values():
+        for metric in [alarm, *(part["MetricStat"]["Metric"] for part in alarm.get("Metrics", []) if "MetricStat" in part)]:
+            if metric.get("Namespace") == own:
+                watched[metric["MetricName"]] = [dimension["Name"] for dimension in metric.get("Dimensions", [])]
     assert watched == {name: keys for name, keys in published.items() if name in watched}
     # The others are the dashboard's.
-    assert set(published) - set(watched) == {"OrdersByOutcome", "OrdersByReason", "OrderDuration"}
     (body, _) = one(expanded, "AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"]
     for name in set(published) - set(watched):
-        assert name in body
+        assert name in body, name
 
 
-def test_every_alarm_tells_the_same_people_and_says_what_to_do(expanded):
-    alarms = every(expanded, "AWS::CloudWatch::Alarm")
-    actions = [alarm[kind] for alarm in alarms.values() for kind in ("AlarmActions", "OKActions")]
-    assert all(action == actions[0] for action in actions)
-    for name, alarm in alarms.items():
-        assert 100 < len(alarm["AlarmDescription"]) <= 1024, name
-        assert alarm["TreatMissingData"] == "notBreaching", name
+def test_two_alarms_notify_and_every_other_belongs_to_one_of_them(expanded):
+    alarms, groups = every(expanded, "AWS::CloudWatch::Alarm"), every(expanded, "AWS::CloudWatch::CompositeAlarm")
+    assert not [name for name, alarm in alarms.items() if "AlarmActions" in alarm or "OKActions" in alarm]
+    first, second = groups.values()
+    assert first["AlarmActions"] == first["OKActions"] == second["AlarmActions"] == second["OKActions"]
+    # OrdersFailed holds QueueStalled back in the other group.
+    children = [child for group in groups.values() for child in re.findall(r"(NOT )?ALARM\(\W+(\w+)", json.dumps(group["AlarmRule"]))]
+    assert sorted(child for held_back, child in children if not held_back) == sorted(alarms)
+    for name, alarm in (alarms | groups).items():
+        assert 60 < len(alarm["AlarmDescription"]) <= 1024, name
+        assert re.search("[\u4e00-\u9fff]{2}", alarm["AlarmDescription"]), f"{name} says nothing in Chinese"
+    for named in re.findall(r'saved query "([^"]+)"', json.dumps(alarms).replace('\\"', '"')):
+        assert any(query["Name"]["Fn::Sub"].endswith(f"/{named}")
+                   for query in every(expanded, "AWS::Logs::QueryDefinition").values())
 
 
-def test_alarms_of_single_orders_wait_for_more_than_one_period(expanded):
-    """A change of the key heals itself within minutes, and a single batch's share says little."""
-    alarms = every(expanded, "AWS::CloudWatch::Alarm")
-    shape = ("Statistic", "Threshold", "Period", "DatapointsToAlarm", "EvaluationPeriods")
-    assert [alarms["OrdersNotFoundAlarm"][key] for key in shape] == ["Average", 0.05, 3600, 2, 6]
-    assert [alarms["OrdersRejectedAlarm"][key] for key in shape] == ["Sum", 1, 300, 2, 12]
-    assert [alarms["OrdersFailedAlarm"][key] for key in shape] == ["Average", 0.05, 300, 2, 12]
-    (named,) = re.findall(r'saved query "([^"]+)"', alarms["OrdersNotFoundAlarm"]["AlarmDescription"])
-    assert any(query["Name"]["Fn::Sub"].endswith(f"/{named}")
-               for query in every(expanded, "AWS::Logs::QueryDefinition").values())
+@pytest.mark.parametrize(("due", "done", "waiting", "stalled"), [
+    (5, 0, 0, 1), (5, 3, 0, 0), (0, 0, 0, 0), (5, 0, 2, 0), (0, 0, 7, 0)])
+def test_a_queue_whose_orders_wait_is_not_stalled(expanded, due, done, waiting, stalled):
+    expression, *inputs = every(expanded, "AWS::CloudWatch::Alarm")["QueueStalledAlarm"]["Metrics"]
+    assert [metric["Id"] for metric in inputs] == ["due", "done", "waiting"]
+    text = re.sub(r"FILL\((\w+), 0\)", r"\1", expression["Expression"])
+    condition, then, otherwise = re.fullmatch(r"IF\((.*), (\d), (\d)\)", text).groups()
+    is_so = eval(condition.replace(" AND ", " and "), {"due": due, "done": done, "waiting": waiting})
+    assert int(then if is_so else otherwise) == stalled
 
 
 def test_the_dashboard_is_json_and_shows_every_alarm_that_there_is(expanded):
@@ -239,7 +282,7 @@ def test_the_dashboard_is_json_and_shows_every_alarm_that_there_is(expanded):
         json.loads(re.sub(r"\$\{[\w:.]+\}", "x", text))
     assert shown == {
         name: resource.get("Condition") for name, resource in expanded["Resources"].items()
-        if resource["Type"] == "AWS::CloudWatch::Alarm"
+        if resource["Type"] in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
     }
 
 
@@ -262,6 +305,10 @@ def test_the_line_of_an_order_is_never_filtered_away(expanded):
         ('{ $.a = "(b)" }', {"a": "b"}, False),
         ('{ $.a = * }', {"a": 0}, True),
         ('{ $.a = * }', {"b": 0}, False),
+        ('{ $.a NOT EXISTS }', {"b": 0}, True),
+        ('{ $.a NOT EXISTS }', {"a": 0}, False),
+        ('{ $.a IS TRUE }', {"a": True}, True),
+        ('{ $.a IS TRUE }', {"a": "true"}, False),
         ('{ $.a > 0 }', {"a": 1}, True),
         ('{ $.a > 0 }', {"a": 0}, False),
         ('{ $.a > 0 }', {"a": "1"}, False),
@@ -280,24 +327,25 @@ def test_a_filter_pattern_that_cannot_be_evaluated_is_an_error(pattern):
         metric_filter.matches(pattern, {"a": "b"})
 
 
-@pytest.mark.parametrize("page", [*ENGLISH.values(), *CHINESE.values()], ids=name_of)
+@pytest.mark.parametrize("page", [ENGLISH["operate.md"], CHINESE["operate.md"]], ids=name_of)
 def test_the_patterns_that_pages_show_find_the_lines_that_they_are_for(page):
-    """One order's lines by its number; else all that somebody has to look at."""
+    """One order's lines by its number; orders that left as not found; else all that somebody has to look at."""
     patterns = re.findall(r"--filter-pattern '([^']*)'", read(page))
-    assert len(patterns) == read(page).count("filter-pattern") == (2 if page.name == "operate.md" else 0)
-    lines = [ORDER | {"out_trade_no": "2"} | line for line, _ in LINES] + [line for line, _ in OTHER_LINES]
+    assert len(patterns) == read(page).count("filter-pattern") == 3
+    lines = [line_of({"out_trade_no": "2"} | line) for line, _ in LINES] + [line for line, _ in OTHER_LINES]
     for pattern in patterns:
         if wanted := re.findall(r'\$\.out_trade_no = "(\w+)"', pattern):
             assert not any(metric_filter.matches(pattern, line) for line in lines)
             assert all(metric_filter.matches(pattern, line | {"out_trade_no": wanted[0]}) for line in lines)
             continue
         for line in lines:
-            done = line.get("outcome") in ("closed", "paid") or line.get("message") != "order"
-            look = line.get("level") == "ERROR" or not done
+            of_the_queue = line.get("outcome") == "not_found" and "message_id" in line
+            done = line.get("outcome") in ("closed", "paid") or line.get("message") not in ("order", "no order")
+            look = of_the_queue if "not_found" in pattern else line.get("level") == "ERROR" or not done
             assert metric_filter.matches(pattern, line) == look, (pattern, line)
 
 
-# ------------------------------------------------------------------------------------------------------------- time
+# -------------------------------------------------------------------------------------------------- times
 
 
 def test_the_timeout_covers_what_the_function_does_at_most(expanded):
@@ -324,53 +372,66 @@ def test_a_batch_comes_back_only_when_lambda_is_done_with_it(expanded):
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
-def test_what_is_given_up_is_kept_longer_than_what_waits(expanded):
-    queues = every(expanded, "AWS::SQS::Queue")
-    assert queues["OrdersQueue"]["MessageRetentionPeriod"] < queues["OrdersDeadLetterQueue"]["MessageRetentionPeriod"]
+def test_every_attempt_fits_into_the_time_that_a_message_is_kept(expanded):
+    """24 hours until close_at, and the most attempts; then 14 days, counted from when it was sent, to look at it."""
+    queues, parameters = every(expanded, "AWS::SQS::Queue"), expanded["Parameters"]
+    orders, dead = queues["OrdersQueue"], queues["OrdersDeadLetterQueue"]
+    attempts = parameters["QueueAttempts"]["MaxValue"] * orders["VisibilityTimeout"]
+    ahead = 24 * 3600 + 300 + parameters["QueueDelaySeconds"]["MaxValue"]
+    assert ahead + attempts < orders["MessageRetentionPeriod"] < dead["MessageRetentionPeriod"]
+
+
+def test_a_day_of_attempts_and_what_is_stuck_are_the_functions_and_the_pages(expanded):
+    visibility = every(expanded, "AWS::SQS::Queue")["OrdersQueue"]["VisibilityTimeout"]
+    attempts = expanded["Parameters"]["QueueAttempts"]["Default"]
+    assert attempts * visibility == 24 * 3600
+    # The tenth attempt.
+    assert re.search(rf"\b(1_620|{9 * visibility})\b", sources()), "when an order is stuck"
+    # A share counts an order's first attempt alone.
+    patterns = [made["FilterPattern"] for made in every(expanded, "AWS::Logs::MetricFilter").values()]
+    assert {*re.findall(r"overdue_s < (\d+)", " ".join(patterns))} == {str(visibility)}
+    five_times = re.compile(r"five times|五次|QueueMaxReceiveCount")
+    for page in (*ENGLISH.values(), *CHINESE.values()):
+        assert not five_times.search(read(page)), f"{name_of(page)} counts attempts as they were before"
+        if page.name == "deploy.md":
+            assert str(attempts) in read(page)
 
 
 # ----------------------------------------------------------------------------------------------- who may do what
 
 
-def test_the_function_may_do_only_this(expanded):
-    role = expanded["Resources"]["FunctionRole"]["Properties"]
-    assert "ManagedPolicyArns" not in role
-    allowed = {}
-    for policy in role["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            (condition, then, otherwise) = statement.get("Fn::If", [None, statement, None])
-            statement = otherwise if then == {"Ref": "AWS::NoValue"} else then
-            if statement["Effect"] == "Allow":
-                for action in [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]:
-                    allowed[action] = statement["Resource"]
-    bus = allowed.pop("events:PutEvents")
-    queue = {"Fn::GetAtt": ["OrdersQueue", "Arn"]}
-    assert allowed == {
-        "secretsmanager:GetSecretValue": {"Ref": "SecretArn"},
-        "kms:Decrypt": {"Ref": "SecretKmsKeyArn"},
-        "logs:CreateLogStream": {"Fn::GetAtt": ["FunctionLogGroup", "Arn"]},
-        "logs:PutLogEvents": {"Fn::GetAtt": ["FunctionLogGroup", "Arn"]},
-        "sqs:ReceiveMessage": queue,
-        "sqs:DeleteMessage": queue,
-        "sqs:GetQueueAttributes": queue,
-        "sqs:SendMessage": queue,
-        # These know no resources.
-        "xray:PutTraceSegments": "*",
-        "xray:PutTelemetryRecords": "*",
-        "ec2:CreateNetworkInterface": "*",
-        "ec2:DeleteNetworkInterface": "*",
-        "ec2:DescribeNetworkInterfaces": "*",
-        "ec2:DescribeSubnets": "*",
-        "ec2:AssignPrivateIpAddresses": "*",
-        "ec2:UnassignPrivateIpAddresses": "*",
-    }
-    # The bus alone, whether it is given by its name or by its ARN.
-    arn, variables = bus["Fn::Sub"]
-    index, split = variables["Bus"]["Fn::Select"]
+def test_only_what_has_no_name_is_allowed_on_everything(expanded):
+    nameless = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+    for name, role in every(expanded, "AWS::IAM::Role").items():
+        assert "ManagedPolicyArns" not in role, name
+        for policy in role["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                (_, statement, _) = statement.get("Fn::If", [None, statement, None])
+                actions = {statement["Action"]} if isinstance(statement["Action"], str) else {*statement["Action"]}
+                assert not [action for action in actions if "*" in action] or statement["Effect"] == "Deny", name
+                if statement["Resource"] == "*" and statement["Effect"] == "Allow":
+                    assert actions <= nameless or all(action.startswith("ec2:") for action in actions), actions
+
+
+def test_the_function_may_publish_to_its_bus_alone_however_that_is_named(expanded):
+    (statement,) = [
+        statement["Fn::If"][1] for policy in expanded["Resources"]["FunctionRole"]["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"] if "events:PutEvents" in json.dumps(statement)]
+    arn, variables = statement["Resource"]["Fn::Sub"]
+    assert arn.endswith(":event-bus/${Bus}")
+    condition, own, other = variables["Bus"]["Fn::If"]
+    assert (condition, own) == ("HasOwnBus", one(expanded, "AWS::Events::EventBus")["Name"])
+    index, split = other["Fn::Select"]
     separator, text = split["Fn::Split"]
     for given in ("orders", "arn:aws-cn:events:cn-north-1:123456789012:event-bus/orders"):
         assert text["Fn::Sub"].replace("${OutcomeEventBus}", given).split(separator)[int(index)] == "orders"
-    assert arn.endswith(":event-bus/${Bus}")
+
+
+def test_nobody_else_puts_events_on_the_stacks_bus(expanded):
+    statement = one(expanded, "AWS::Events::EventBusPolicy")["Statement"]
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "events:PutEvents")
+    assert statement["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": {"Fn::GetAtt": ["FunctionRole", "Arn"]}}}
+    assert one(expanded, "AWS::Lambda::Function")["Role"] == {"Fn::GetAtt": ["FunctionRole", "Arn"]}
 
 
 def test_nobody_calls_without_permission(expanded):
@@ -387,12 +448,11 @@ def test_nobody_calls_without_permission(expanded):
     assert not every(expanded, "AWS::Lambda::Url")
 
 
-def test_the_roles_for_callers_serve_this_account_alone(expanded):
-    for name in ("SchedulerRole", "StateMachineRole"):
-        (trust,) = expanded["Resources"][name]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-        conditions = {key: value for test in trust["Condition"].values() for key, value in test.items()}
-        assert conditions["aws:SourceAccount"] == {"Ref": "AWS::AccountId"}, name
-        assert conditions["aws:SourceArn"], name
+def test_a_state_machines_role_serves_this_account_alone(expanded):
+    (trust,) = expanded["Resources"]["StateMachineRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    conditions = {key: value for test in trust["Condition"].values() for key, value in test.items()}
+    assert conditions["aws:SourceAccount"] == {"Ref": "AWS::AccountId"}
+    assert conditions["aws:SourceArn"]
 
 
 def test_nothing_sends_outcome_events_to_the_orders_queue(expanded):
@@ -410,29 +470,6 @@ def test_the_dead_letter_queue_has_one_source(expanded):
         assert "OrdersDeadLetterQueue" not in json.dumps(role), name
 
 
-# -------------------------------------------------------------------------------------------------- releases
-
-
-def test_with_a_release_every_trigger_and_output_uses_the_alias(expanded):
-    function, alias = {"Ref": "CloseOrderFunction"}, {"Ref": "LiveAlias"}
-    arn = {"Fn::GetAtt": ["CloseOrderFunction", "Arn"]}
-    assert one(expanded, "AWS::Lambda::EventSourceMapping")["FunctionName"] == {"Fn::If": ["HasRelease", alias, function]}
-    assert one(expanded, "AWS::Lambda::Permission")["FunctionName"] == {"Fn::If": ["HasRelease", alias, function]}
-    assert expanded["Outputs"]["FunctionArn"]["Value"] == {"Fn::If": ["HasRelease", alias, arn]}
-    route = one(expanded, "AWS::ApiGatewayV2::Api")["Body"]["paths"]["/close-order"]["post"]
-    condition, released, plain = route["x-amazon-apigateway-integration"]["uri"]["Fn::If"]
-    assert condition == "HasRelease"
-    assert "/${LiveAlias}/" in released["Fn::Sub"]
-    assert plain["Fn::Sub"] == released["Fn::Sub"].replace("${LiveAlias}", "${CloseOrderFunction.Arn}")
-
-
-def test_a_release_is_rolled_back_on_alarms_that_there_always_are(expanded):
-    alarms = [alarm["Name"]["Ref"] for alarm in one(expanded, "AWS::CodeDeploy::DeploymentGroup")["AlarmConfiguration"]["Alarms"]]
-    assert alarms
-    for alarm in alarms:
-        assert "Condition" not in expanded["Resources"][alarm]
-
-
 # -------------------------------------------------------------------------------------------------- parameters
 
 
@@ -441,7 +478,6 @@ def test_every_parameter_is_described_grouped_and_used(expanded, template):
     everything = json.dumps([expanded["Resources"], expanded["Conditions"]])
     interface = template["Metadata"]["AWS::CloudFormation::Interface"]
     assert sorted(name for group in interface["ParameterGroups"] for name in group["Parameters"]) == sorted(parameters)
-    assert sorted(interface["ParameterLabels"]) == sorted(parameters)
     for name, parameter in parameters.items():
         assert parameter["Description"], name
         assert f'{{"Ref": "{name}"}}' in everything or f"${{{name}}}" in everything, f"{name} is not used"
@@ -468,50 +504,41 @@ def test_defaults_are_the_functions_own(expanded):
         assert expanded["Parameters"][parameter]["Default"] == int(value)
 
 
+PREFIX = "arn:aws:secretsmanager:ap-east-1:123456789012:secret:"
+
+
 @pytest.mark.parametrize(
     ("parameter", "value", "allowed"),
     [
-        ("SecretArn", "arn:aws:secretsmanager:ap-east-1:123456789012:secret:wechat-pay/merchant-a1B2c3", True),
+        ("SecretArn", f"{PREFIX}wechat-pay/merchant-a1B2c3", True),
         ("SecretArn", "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:merchant-a1B2c3", True),
         ("SecretArn", "wechat-pay/merchant", False),
-        ("SecretArn", "arn:aws:secretsmanager:ap-east-1:123456789012:secret:merchant", False),
-        ("SecretArn", "arn:aws:secretsmanager:ap-east-1:123456789012:secret:*", False),
-        ("WechatPayEndpoints", "https://api.mch.weixin.qq.com", True),
-        ("WechatPayEndpoints", "https://pay.example.com:8443/wechat", True),
-        ("WechatPayEndpoints", "https://pay.example.com/pay", True),
-        ("WechatPayEndpoints", "https://10.0.0.7,https://[fd00::7]:8443/", True),
-        ("WechatPayEndpoints", "http://127.0.0.1:8080,http://host.docker.internal:8080,http://[::1]:8080", True),
+        ("SecretArn", f"{PREFIX}merchant", False),
+        ("SecretArn", f"{PREFIX}*", False),
+        ("SecretArn", f"{PREFIX}wechat-pay/{{mch_id}}", True),
+        ("SecretArn", f"{PREFIX}w-{{mch_id}}", True),
+        ("SecretArn", f"{PREFIX}/prod/wechat/{{mch_id}}", True),
+        # The permission would be for every secret, or for more than the name says.
+        ("SecretArn", f"{PREFIX}{{mch_id}}", False),
+        ("SecretArn", f"{PREFIX}/{{mch_id}}", False),
+        ("SecretArn", f"{PREFIX}-{{mch_id}}", False),
+        ("SecretArn", f"{PREFIX}wechat-pay{{mch_id}}", False),
+        ("SecretArn", f"{PREFIX}wechat-pay/{{mch_id}}-a1B2c3", False),
+        ("SecretArn", f"{PREFIX}{{mch_id}}/{{mch_id}}", False),
+        ("SecretArn", f"{PREFIX}wechat-pay/*/{{mch_id}}", False),
+        ("WechatPayEndpoints", "https://pay.example.com:8443/wechat,https://[fd00::7]/", True),
+        ("WechatPayEndpoints", "http://127.0.0.1:8080,http://host.docker.internal:8080", True),
         ("WechatPayEndpoints", "", False),
         ("WechatPayEndpoints", "api.mch.weixin.qq.com", False),
-        ("WechatPayEndpoints", "httpx://api.mch.weixin.qq.com", False),
         ("WechatPayEndpoints", "http://api.mch.weixin.qq.com", False),
-        ("WechatPayEndpoints", "http://127.0.0.1.example.com", False),
-        ("WechatPayEndpoints", "https://api.mch.weixin.qq.com;https://api2.mch.weixin.qq.com", False),
-        ("WechatPayEndpoints", "https://api.mch.weixin.qq.com\nhttps://api2.mch.weixin.qq.com", False),
-        ("WechatPayEndpoints", "https://api.mch.weixin.qq.com\n", False),
         ("WechatPayEndpoints", "https://a.example.com, https://b.example.com", False),
-        ("WechatPayEndpoints", "https://a.example.com,", False),
-        ("WechatPayEndpoints", "https://user@a.example.com", False),
-        ("WechatPayEndpoints", "https://a.example.com?x=1", False),
-        ("WechatPayEndpoints", "https://a..example.com", False),
-        ("WechatPayEndpoints", "https://a.example.com/pay/closeorder", False),
-        ("WechatPayEndpoints", "https://a.example.com/pay/orderquery/", False),
-        ("WechatPayEndpoints", "https://a.example.com/pay/closeorder,https://b.example.com", False),
-        ("SecretsManagerEndpoint", "https://vpce-1-a.secretsmanager.cn-north-1.vpce.amazonaws.com.cn", True),
-        ("SecretsManagerEndpoint", "http://host.docker.internal:9711", True),
-        ("SecretsManagerEndpoint", "http://secrets.example.com", False),
-        ("SecretsManagerEndpoint", "https://a.example.com;https://b.example.com", False),
-        ("EventBridgeEndpoint", "https://vpce-1-a.events.cn-north-1.vpce.amazonaws.com.cn", True),
-        ("EventBridgeEndpoint", "http://events.example.com", False),
-        ("OutcomeEventBus", "", True),
-        ("OutcomeEventBus", "orders", True),
+        ("SqsEndpoint", "https://vpce-1-a.sqs.cn-north-1.vpce.amazonaws.com.cn", True),
+        ("SqsEndpoint", "http://host.docker.internal:9711", True),
+        ("SqsEndpoint", "http://sqs.example.com", False),
+        ("OutcomeEventBus", "none", True),
         ("OutcomeEventBus", "arn:aws-cn:events:cn-north-1:123456789012:event-bus/orders", True),
         ("OutcomeEventBus", "arn:aws:sqs:us-east-1:123456789012:orders", False),
-        ("OutcomeEventBus", "two buses", False),
-        ("AlarmEmail", "ops@example.com", True),
         ("AlarmEmail", "ops@example.com,dev@example.com", False),
-        ("Release", "2026-12-01.2", True),
-        ("Release", "two words", False),
     ],
 )
 def test_a_parameter_takes_what_it_means(expanded, parameter, value, allowed):
@@ -530,8 +557,7 @@ def test_no_address_or_arn_is_bound_to_one_partition(expanded):
     assert "arn:aws:" not in text
     assert set(re.findall(r"[\w.${}:-]+\.amazonaws\.com(?![\w.])", text)) == {
         # Service principals, the same everywhere.
-        "lambda.amazonaws.com", "apigateway.amazonaws.com", "scheduler.amazonaws.com", "states.amazonaws.com",
-        "codedeploy.amazonaws.com",
+        "lambda.amazonaws.com", "apigateway.amazonaws.com", "states.amazonaws.com",
         # Beside the partition's own spelling.
         "secretsmanager.${AWS::Region}.amazonaws.com",
     }
@@ -539,13 +565,10 @@ def test_no_address_or_arn_is_bound_to_one_partition(expanded):
 
 def test_what_china_lacks_is_left_out_there(expanded):
     """https://docs.amazonaws.cn/en_us/aws/latest/userguide/lambda.html: no X-Ray, no AsyncEventsDropped, no function URLs."""
-    assert one(expanded, "AWS::Lambda::Function")["TracingConfig"] == {"Mode": {"Fn::If": ["IsChina", "PassThrough", "Active"]}}
+    assert expanded["Parameters"]["Tracing"]["Default"] == "PassThrough"
     for name, alarm in every(expanded, "AWS::CloudWatch::Alarm").items():
         if alarm.get("MetricName", "").startswith("AsyncEvent"):
             assert expanded["Resources"][name]["Condition"] == "OutsideChina", name
-    for policy in expanded["Resources"]["FunctionRole"]["Properties"]["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            assert "xray:" not in str(statement) or statement["Fn::If"][:2] == ["IsChina", {"Ref": "AWS::NoValue"}]
 
 
 # -------------------------------------------------------------------------------------------------- examples

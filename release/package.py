@@ -36,8 +36,7 @@ def release_template(text, name, version, architecture):
     """The template without the choice of an architecture: `name` is the program's zip beside it."""
     text = replaced(r"^( +CodeUri:) \.$", rf"\1 {name}", text)
     text = replaced(r"^( +Architectures:) \[!Ref Architecture\]$", rf"\1 [{architecture}]", text)
-    text = replaced(r"^  Architecture:\n(?:    .*\n)+\n", "", text)  # the parameter,
-    text = replaced(r"^      Architecture: \{.*\}\n", "", text)  # its label
+    text = replaced(r"^  Architecture:\n(?:    .*\n)+\n", "", text)  # the parameter
     text = replaced(r"(Parameters: \[(?:.*, )?)Architecture, ", r"\1", text)  # and its place in the console
     return f"# close-order {version} for {architecture}. The program is in {name}, beside this file.\n{text}"
 

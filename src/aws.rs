@@ -18,6 +18,9 @@ use aws_types::{SdkConfig, region::Region};
 use crate::http_client::{HttpClients, SendError};
 use http::AwsHttpClient;
 
+/// The longest pause before a second attempt.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
 /// The services that are called here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -71,7 +74,8 @@ pub fn settings(service: Service, http: HttpClients, get: impl Fn(&str) -> Optio
         .http_client(AwsHttpClient(http))
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .timeout_config(service.timeouts())
-        .retry_config(RetryConfig::standard().with_max_attempts(2))
+        // The SDK's own pause, up to a second, would be a good part of a short invocation's time.
+        .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(RETRY_PAUSE))
         .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
         .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))
         .region(get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).map(Region::new));
@@ -151,6 +155,11 @@ mod tests {
         let [region, _, key] = CREDENTIALS;
         for (variables, failure, expected) in [
             (&CREDENTIALS[..], answered("AccessDeniedException"), "Service answered AccessDeniedException"),
+            (
+                &CREDENTIALS,
+                answered("AWS.SimpleQueueService.NonExistentQueue"),
+                "Service answered AWS.SimpleQueueService.NonExistentQueue",
+            ),
             (&CREDENTIALS, answered("not a code"), "Service answered with an error"),
             (&CREDENTIALS, answered(&"x".repeat(65)), "Service answered with an error"),
             (&CREDENTIALS, Failure::timeout_error("late"), "Service did not answer in time"),
@@ -196,6 +205,7 @@ mod tests {
                 &[("AWS_ENDPOINT_URL_EVENTBRIDGE", "http://127.0.0.1:3")],
                 Some("http://127.0.0.1:3"),
             ),
+            (Service::Sqs, &[general, ("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:4")], Some("http://127.0.0.1:4")),
         ] {
             assert_eq!(settings_by(service, variables).endpoint_url(), expected, "{service:?} {variables:?}");
         }

@@ -25,6 +25,19 @@ pub enum InvalidUrl {
     /// A path that is added to every base URL anyway.
     #[error("ends in /pay/closeorder or /pay/orderquery, which are added to it: give the part before that")]
     Path,
+    /// A path at WeChat Pay's own hosts, which have none: every order would meet a 404.
+    #[error("has a path, and WeChat Pay's own hosts have none: give https:// and the host alone")]
+    PathAtWechatPay,
+}
+
+/// The domains of WeChat Pay's own hosts.
+const WECHAT_PAY: [&str; 2] = [".mch.weixin.qq.com", ".wechatpay.cn"];
+
+/// Whether a base URL has a path at one of WeChat Pay's own hosts.
+#[must_use]
+pub fn has_path_at_wechat_pay(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    url.path() != "/" && WECHAT_PAY.iter().any(|domain| host.ends_with(domain))
 }
 
 /// Parses a base URL: `https://`, or `http://` on this machine.
@@ -77,6 +90,23 @@ fn is_dns_name(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wechat_pays_own_hosts_have_no_path() {
+        for (text, expected) in [
+            ("https://api.mch.weixin.qq.com", false),
+            ("https://api2.mch.weixin.qq.com/", false),
+            ("https://api.mch.weixin.qq.com/pay", true),
+            ("https://API.mch.weixin.qq.com./v3", true),
+            ("https://apihk.mch.weixin.qq.com/v3/", true),
+            ("https://api.mch.weixin.qq.com//", true),
+            ("https://api2.wechatpay.cn/pay", true),
+            ("https://proxy.example/wechat", false),
+            ("https://mch.weixin.qq.com.example/pay", false),
+        ] {
+            assert_eq!(has_path_at_wechat_pay(&parse(text).unwrap()), expected, "{text}");
+        }
+    }
 
     #[test]
     fn https_goes_anywhere_and_http_only_to_this_machine() {

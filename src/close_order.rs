@@ -10,14 +10,14 @@ mod merchant_rules;
 mod next_step;
 mod operation;
 mod order_log;
+mod rate_limit;
+#[cfg(test)]
+mod scripts;
 
 use std::{
     future::Future,
     panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -28,11 +28,13 @@ use crate::{
     answer::Answer,
     fault::Fault,
     merchants::{MerchantError, Merchants},
-    order::{Invalid, MchId, Order, Problem},
+    order::{MchId, Order, Problem},
     wechat_pay::{Account, Endpoints, Exchanger, WechatPay},
 };
 use operation::Operation;
 use order_log::OrderLog;
+pub use rate_limit::Batch;
+use rate_limit::NotWaitedFor;
 
 /// Closes orders; one serves every invocation of a warm process.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub struct CloseOrder<E = WechatPay> {
     endpoints: Endpoints,
     /// The longest that one attempt may take, connect to last byte.
     timeout: Duration,
+    not_waited_for: NotWaitedFor,
 }
 
 /// Which invocation an order came with.
@@ -53,33 +56,30 @@ pub struct Invocation<'a> {
     pub xray_trace_id: Option<&'a str>,
     /// The SQS message that the order came in, for the log.
     pub message_id: Option<&'a str>,
+    /// What SQS says of that message, for the log.
+    pub receipt: Option<Receipt>,
     /// Whether it is the first invocation of this process.
     pub is_cold_start: bool,
     /// The batch of messages that the order came in: nobody waits for its answer.
     pub batch: Option<&'a Batch>,
 }
 
-/// What the orders of one batch know of each other.
-#[derive(Debug, Default)]
-pub struct Batch {
-    met_rate_limit: AtomicBool,
-}
-
-impl Batch {
-    fn met_rate_limit(&self) {
-        self.met_rate_limit.store(true, Ordering::Relaxed);
-    }
-
-    fn has_met_rate_limit(&self) -> bool {
-        self.met_rate_limit.load(Ordering::Relaxed)
-    }
+/// What SQS says of a message, and what the log says of its delay.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Receipt {
+    /// How often it was received, this time included.
+    pub receives: Option<u64>,
+    /// Its order's earliest time or its first receive, whichever is later.
+    pub due_since: Option<SystemTime>,
+    /// Whether it was sent to the queue of invalid orders, and so is not delivered again.
+    pub is_set_aside: bool,
 }
 
 impl<E: Exchanger> CloseOrder<E> {
     /// Puts the parts together; nothing is read or sent yet.
     #[must_use]
     pub fn new(merchants: Merchants, wechat_pay: E, endpoints: Endpoints, timeout: Duration) -> Self {
-        Self { merchants, wechat_pay, endpoints, timeout }
+        Self { merchants, wechat_pay, endpoints, timeout, not_waited_for: NotWaitedFor::default() }
     }
 
     /// Reads the secret ahead of the first order, as far as that succeeds in time, and returns it. A failure is not
@@ -88,38 +88,39 @@ impl<E: Exchanger> CloseOrder<E> {
         self.merchants.prefetch(Instant::now() + within).await
     }
 
-    /// Closes an order, and leaves one line in the log that says what became of it, or why it is not one. It answers by the
-    /// `deadline`. `confirm_by_default` is what an order that says nothing of it gets.
+    /// Closes an order, and leaves one line in the log that says what became of it. It answers by the `deadline`.
+    /// `confirm_by_default` is what an order that says nothing of it gets.
     pub async fn close(
         &self,
-        order: Result<Order, Invalid>,
+        order: &Order,
         confirm_by_default: bool,
         deadline: Instant,
         invocation: Invocation<'_>,
     ) -> Answer {
         let mut log = OrderLog::new(invocation);
-        let answer = match order {
-            Err(invalid) => Answer::fault(invalid.into()),
-            Ok(order) => {
-                log.order(&order);
-                let confirm = order.confirm.unwrap_or(confirm_by_default);
-                let operation = async {
-                    match self.start(&order, deadline, &mut log).await {
-                        Ok(mut operation) => operation.run(confirm).await,
-                        Err(fault) => {
-                            // What never began because the others of its batch had to wait for the rate limit.
-                            let never_began = fault == Fault::DeadlineExceeded { was_sent: false };
-                            let is_rate_limited =
-                                never_began && invocation.batch.is_some_and(Batch::has_met_rate_limit);
-                            Answer { is_rate_limited, ..Answer::fault(fault) }
-                        }
-                    }
-                };
-                without_panic(operation).await
+        log.order(order);
+        let confirm = order.confirm.unwrap_or(confirm_by_default);
+        // Boxed: a batch has ten of them, and every caller's future would hold it.
+        let operation = Box::pin(async {
+            match self.start(order, deadline, &mut log).await {
+                Ok(mut operation) => operation.run(confirm).await,
+                Err(fault) => {
+                    // What never began because the others of its batch had to wait for the rate limit.
+                    let never_began = fault == Fault::DeadlineExceeded { was_sent: false };
+                    let is_rate_limited = never_began && invocation.batch.is_some_and(Batch::has_met_rate_limit);
+                    Answer { is_rate_limited, ..Answer::fault(fault) }
+                }
             }
-        };
+        });
+        let answer = without_panic(operation).await;
         log.write(&answer);
         answer
+    }
+
+    /// Takes what a batch that has ended showed of the rate limit: a merchant whose every request met it is not waited for
+    /// for three minutes, so that its orders do not keep the places of others.
+    pub fn end_batch(&self, batch: &Batch) {
+        self.not_waited_for.learn(batch);
     }
 
     /// Logs an event that no order could be read from.

@@ -9,7 +9,7 @@ use rustls::{
 };
 use tracing::level_filters::LevelFilter;
 
-use crate::{aws::Service, base_url, merchants::SecretId, wechat_pay::Endpoint};
+use crate::{aws::Service, base_url, merchants::SecretId, queue::QueueUrl, wechat_pay::Endpoint};
 
 /// The variable that holds the secret's name or ARN.
 const SECRET_ID: &str = "WECHAT_PAY_SECRET_ID";
@@ -23,6 +23,10 @@ const TTL: &str = "SECRET_CACHE_TTL_SECONDS";
 const ROOTS: &str = "SSL_CERT_FILE";
 /// The variable that names the bus for outcome events.
 const EVENT_BUS: &str = "OUTCOME_EVENT_BUS";
+/// The variable that names the queue whose records may wait.
+const ORDERS_QUEUE: &str = "ORDERS_QUEUE_URL";
+/// The variable that names the queue of invalid orders.
+const INVALID_ORDERS_QUEUE: &str = "INVALID_ORDERS_QUEUE_URL";
 /// Lambda's variables for the log.
 const LOG_FORMAT: &str = "AWS_LAMBDA_LOG_FORMAT";
 const LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
@@ -51,6 +55,8 @@ pub struct Config {
     pub secret_ttl: Duration,
     /// `OUTCOME_EVENT_BUS`: name or ARN of the EventBridge bus for outcome events; none are published without it.
     pub outcome_event_bus: Option<String>,
+    /// `ORDERS_QUEUE_URL` and `INVALID_ORDERS_QUEUE_URL`: the queue whose records may wait, and where invalid orders go.
+    pub queues: Option<(QueueUrl, Option<QueueUrl>)>,
     /// `SSL_CERT_FILE`: the roots that every connection trusts; Mozilla's, built in, without it.
     pub roots: RootCertStore,
     /// What the log looks like.
@@ -106,7 +112,9 @@ impl Config {
         let timeout = number(TIMEOUT, TIMEOUT_MS, DEFAULT_TIMEOUT_MS, "milliseconds from 1 to 900000")?;
         let (preferred_endpoint, other_endpoints) =
             endpoints(text(ENDPOINTS, ENDPOINTS_HINT)?.as_deref().unwrap_or(DEFAULT_ENDPOINTS))?;
-        for variable in [Service::SecretsManager, Service::EventBridge].iter().flat_map(|it| it.endpoint_variables()) {
+        for variable in
+            [Service::SecretsManager, Service::EventBridge, Service::Sqs].iter().flat_map(|it| it.endpoint_variables())
+        {
             let url = get(variable).filter(|url| !url.is_empty());
             let url = url.map(|url| base_url::parse(&url.to_string_lossy())).transpose();
             url.map_err(|invalid| wrong(variable, invalid.to_string(), AWS_ENDPOINT_HINT))?;
@@ -123,6 +131,7 @@ impl Config {
             secret_ttl: Duration::from_secs(ttl),
             roots: roots(text(ROOTS, ROOTS_HINT)?.as_deref())?,
             outcome_event_bus: event_bus(get(EVENT_BUS))?,
+            queues: queues(get(ORDERS_QUEUE), get(INVALID_ORDERS_QUEUE))?,
             log: LogConfig::read(get(LOG_FORMAT), get(LOG_LEVEL)),
         })
     }
@@ -159,6 +168,7 @@ const SECRET_HINT: &str = "the name or ARN of the secret in AWS Secrets Manager,
 const AWS_ENDPOINT_HINT: &str =
     "the address of an AWS service, such as https://secretsmanager.eu-central-1.amazonaws.com";
 const EVENT_BUS_HINT: &str = "the name or ARN of an EventBridge event bus";
+const QUEUE_HINT: &str = "the URL of an SQS queue, such as https://sqs.eu-central-1.amazonaws.com/123456789012/orders";
 const ENDPOINTS_HINT: &str = "base addresses joined by commas, such as https://api.mch.weixin.qq.com";
 const ROOTS_HINT: &str = "the path of a PEM file with root certificates";
 
@@ -176,6 +186,30 @@ fn event_bus(value: Option<OsString>) -> Result<Option<String>, WrongVariable> {
     match bus.into_string().ok().filter(is_right) {
         Some(bus) => Ok(Some(bus)),
         None => Err(wrong(EVENT_BUS, "is neither a name nor an ARN", EVENT_BUS_HINT)),
+    }
+}
+
+/// An empty variable is how templates say that there is none.
+fn queues(
+    orders: Option<OsString>,
+    invalid_orders: Option<OsString>,
+) -> Result<Option<(QueueUrl, Option<QueueUrl>)>, WrongVariable> {
+    let parse = |variable, value: Option<OsString>| {
+        let url = value.filter(|url| !url.is_empty()).map(|url| QueueUrl::parse(&url.to_string_lossy()));
+        url.transpose().map_err(|invalid| wrong(variable, invalid.to_string(), QUEUE_HINT))
+    };
+    let invalid_orders = parse(INVALID_ORDERS_QUEUE, invalid_orders)?;
+    match (parse(ORDERS_QUEUE, orders)?, invalid_orders) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => {
+            Err(wrong(INVALID_ORDERS_QUEUE, format!("is set without {ORDERS_QUEUE}"), "both, or neither of them"))
+        }
+        (Some(orders), Some(invalid)) if orders.is_same_queue(&invalid) => Err(wrong(
+            INVALID_ORDERS_QUEUE,
+            format!("names the queue of {ORDERS_QUEUE}"),
+            "another queue: what is invalid would come back for ever",
+        )),
+        (Some(orders), invalid_orders) => Ok(Some((orders, invalid_orders))),
     }
 }
 
@@ -223,6 +257,7 @@ mod tests {
         assert_eq!((config.timeout, config.secret_ttl), (Duration::from_secs(5), Duration::from_mins(5)));
         assert_eq!(config.log, LogConfig { is_json: false, level: LevelFilter::INFO, unknown_variables: None });
         assert_eq!(config.outcome_event_bus, None);
+        assert_eq!(config.queues, None);
         assert!(config.roots.len() > 100, "Mozilla's roots");
     }
 
@@ -248,6 +283,14 @@ mod tests {
     fn a_wrong_value_is_told_by_variable_problem_and_rule() {
         for (variable, value, problem) in [
             (SECRET_ID, "", "is empty"),
+            (SECRET_ID, "wechat-pay/{mchId}", "has a { or } other than in {mch_id} at its end"),
+            (SECRET_ID, "wechat-pay{mch_id}", "has a { or } other than in {mch_id} at its end"),
+            (
+                ENDPOINTS,
+                "https://a,https://api.mch.weixin.qq.com/pay",
+                "is wrong: entry 2 has a path, and WeChat Pay's own",
+            ),
+            ("AWS_ENDPOINT_URL_SQS", "http://10.0.0.1", "is not https://"),
             (ENDPOINTS, " ", "is empty"),
             (ENDPOINTS, "https://a,", "is wrong: entry 2 is not a URL"),
             (ENDPOINTS, "https://a,http://b", "is wrong: entry 2 is not https://"),
@@ -295,6 +338,36 @@ mod tests {
         ] {
             let config = read(&[(SECRET_ID, "wechat-pay"), (EVENT_BUS, value)]).unwrap();
             assert_eq!(config.outcome_event_bus.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_queue_may_have_one_for_invalid_orders_beside_it() {
+        let url = |name: &str| format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{name}");
+        let queues = |orders: &str, invalid: &str| {
+            let variables = [(SECRET_ID, "wechat-pay"), (ORDERS_QUEUE, orders), (INVALID_ORDERS_QUEUE, invalid)];
+            let queues = read(&variables)?.queues;
+            Ok::<_, String>(
+                queues.map(|(orders, invalid)| (orders.to_string(), invalid.map(|invalid| invalid.to_string()))),
+            )
+        };
+        let (orders, invalid) = (url("orders"), url("invalid"));
+        assert_eq!(queues("", ""), Ok(None));
+        assert_eq!(queues(&orders, ""), Ok(Some((orders.clone(), None))));
+        assert_eq!(queues(&orders, &invalid), Ok(Some((orders.clone(), Some(invalid.clone())))));
+        for (orders, invalid, problem) in [
+            ("", &*invalid, "INVALID_ORDERS_QUEUE_URL is set without ORDERS_QUEUE_URL; expected"),
+            (&orders, &orders, "INVALID_ORDERS_QUEUE_URL names the queue of ORDERS_QUEUE_URL; expected another queue"),
+            (&orders, "https://queue.amazonaws.com/123456789012/orders", "INVALID_ORDERS_QUEUE_URL names the queue of"),
+            (&orders, "invalid", "INVALID_ORDERS_QUEUE_URL is not a URL; expected"),
+            ("orders", "", "ORDERS_QUEUE_URL is not a URL; expected"),
+            (&format!("{orders}.fifo"), "", "ORDERS_QUEUE_URL names a FIFO queue, which is not supported; expected"),
+            (&orders, &format!("{invalid}.fifo"), "INVALID_ORDERS_QUEUE_URL names a FIFO queue"),
+            ("http://10.0.0.1/123456789012/orders", "", "ORDERS_QUEUE_URL is not https://"),
+            ("https://sqs.eu-central-1.amazonaws.com/orders", "", "ORDERS_QUEUE_URL does not end in an account"),
+        ] {
+            let message = queues(orders, invalid).unwrap_err();
+            assert!(message.starts_with(problem), "{message}");
         }
     }
 

@@ -59,6 +59,10 @@ pub enum Fault {
     /// An event that carries no order; answered, its source would take the order for done.
     #[error("{0}")]
     UnsupportedEvent(Invalid),
+    /// A record of another queue than the one that the function is set up for: whoever may invoke the function can hand it a
+    /// batch, and outcome events would be published for it.
+    #[error("{0}")]
+    OtherQueue(Invalid),
     /// A batch with a message that has no id to report as failed; answered, SQS would delete that message.
     #[error("a record of the batch has no messageId")]
     InvalidBatch,
@@ -117,6 +121,7 @@ impl Fault {
             Self::DeadlineExceeded { .. } => row("DeadlineExceeded", 504, TIMEOUT),
             Self::InternalError => row("InternalError", 500, SYSTEM_ERROR),
             Self::UnsupportedEvent(_) => row("UnsupportedEvent", 400, INVALID_PARAMETERS),
+            Self::OtherQueue(_) => row("other_queue", 400, INVALID_PARAMETERS),
             Self::InvalidBatch => row("InvalidBatch", 400, INVALID_PARAMETERS),
         }
     }
@@ -161,9 +166,15 @@ impl Fault {
     /// Whether what came carries no order.
     #[must_use]
     pub fn is_no_order(&self) -> bool {
+        self.invalid().is_some_and(|invalid| invalid.kind == InvalidKind::NoOrder)
+    }
+
+    /// What was found wrong with the input, if that is the fault.
+    #[must_use]
+    pub fn invalid(&self) -> Option<&Invalid> {
         match self {
-            Self::InvalidInput(invalid) | Self::UnsupportedEvent(invalid) => invalid.kind == InvalidKind::NoOrder,
-            _ => false,
+            Self::InvalidInput(invalid) | Self::UnsupportedEvent(invalid) | Self::OtherQueue(invalid) => Some(invalid),
+            _ => None,
         }
     }
 
@@ -176,6 +187,7 @@ impl Fault {
             | Self::CredentialsUnavailable { .. }
             | Self::NoSuchMerchant { .. }
             | Self::UnsupportedEvent(_)
+            | Self::OtherQueue(_)
             | Self::InvalidBatch => false,
             Self::GatewayUnreachable(cause) => cause.was_sent(),
             Self::DeadlineExceeded { was_sent } => *was_sent,
@@ -207,7 +219,9 @@ impl Fault {
             Self::NoSuchMerchant { .. } => {
                 return "该 mch_id 没有对应的密钥(Secret),请求未发送,请检查 mch_id".to_owned();
             }
-            Self::UnsupportedEvent(invalid) => return format!("{},请求未发送", invalid.in_chinese()),
+            Self::UnsupportedEvent(invalid) | Self::OtherQueue(invalid) => {
+                return format!("{},请求未发送", invalid.in_chinese());
+            }
             Self::InvalidBatch => return "SQS消息缺少messageId,请求未发送".to_owned(),
             Self::GatewayUnreachable(cause) if !cause.was_sent() => "无法连接微信支付",
             Self::GatewayUnreachable(_) => "微信支付无响应",
@@ -258,7 +272,7 @@ impl Fault {
             Self::ReplyInvalid(cause) => format!("WeChat Pay's reply could not be verified ({cause}); {to_do}"),
             Self::DeadlineExceeded { .. } => format!("the invocation's time ran out; {to_do}"),
             Self::InternalError => format!("the function failed on a bug of its own; {to_do}"),
-            Self::UnsupportedEvent(invalid) => format!("{invalid}; nothing was sent"),
+            Self::UnsupportedEvent(invalid) | Self::OtherQueue(invalid) => format!("{invalid}; nothing was sent"),
             Self::InvalidBatch => {
                 "a record of the batch has no messageId, so that it can't be reported as failed; nothing was sent, \
                  send the batch again as SQS has it"
@@ -289,7 +303,7 @@ mod tests {
 
     /// The order's wait at `now`, 2026-11-23T00:00:00Z.
     fn too_early(field: &str) -> Fault {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_392_000);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(498_720);
         let order = Order::from_json(&format!(r#"{{"out_trade_no": "1", {field}}}"#), "event").unwrap();
         Fault::TooEarly(order.wait(now).unwrap().unwrap())
     }

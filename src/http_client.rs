@@ -6,7 +6,7 @@
 use std::{
     convert::Infallible,
     error::Error,
-    io,
+    io, iter,
     pin::Pin,
     sync::{
         Arc,
@@ -89,11 +89,17 @@ pub enum SendError {
     /// The request was sent, at least in part.
     #[error("no answer in time")]
     TimedOut,
+    /// Something answered that does not speak HTTP: a proxy, or the port of something else. The request may have been sent.
+    #[error("the answer is not HTTP")]
+    NotHttp,
 }
 
 impl SendError {
     /// The error of a request of which something was sent, or nothing.
     pub(crate) fn new(error: &reqwest::Error, was_sent: bool) -> Self {
+        if is_not_http(error) {
+            return Self::NotHttp;
+        }
         // A connect timeout is a timeout, too: what was sent comes first.
         match (was_sent, error.is_timeout()) {
             (true, true) => return Self::TimedOut,
@@ -141,8 +147,16 @@ impl SendError {
     /// Whether something may have been sent.
     #[must_use]
     pub fn was_sent(self) -> bool {
-        matches!(self, Self::ConnectionLost | Self::TimedOut)
+        matches!(self, Self::ConnectionLost | Self::TimedOut | Self::NotHttp)
     }
+}
+
+/// Whether bytes came that are not the beginning of an HTTP response.
+fn is_not_http(error: &reqwest::Error) -> bool {
+    let mut sources = iter::successors(error.source(), |&error| error.source());
+    // A greeting that comes before the request is sent has no method of hyper's own that tells it.
+    let is_greeting = |error: &hyper::Error| error.to_string() == "received unexpected message from connection";
+    sources.any(|error| error.downcast_ref::<hyper::Error>().is_some_and(|it| it.is_parse() || is_greeting(it)))
 }
 
 /// A request's body that notes when it is first asked for, which is when there is a connection: reqwest's errors alone
@@ -237,6 +251,20 @@ pub(crate) mod tests {
         address
     }
 
+    /// Where every connection is greeted before it has asked for anything.
+    async fn greeter(greeting: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.write_all(greeting).await;
+                open.push(stream);
+            }
+        });
+        address
+    }
+
     pub(crate) fn response(bytes: usize) -> Vec<u8> {
         let head = format!("HTTP/1.1 418 I'm a teapot\r\nx-tea: green\r\ncontent-length: {bytes}\r\n\r\n");
         [head.into_bytes(), vec![b'x'; bytes]].concat()
@@ -264,6 +292,14 @@ pub(crate) mod tests {
         let [closes, hangs] = [server(Some(Vec::new())).await, server(None).await];
         let plain = server(Some(response(0))).await;
         let long = Duration::from_secs(5);
+        let answering = async |bytes: &[u8]| server(Some(bytes.to_vec())).await;
+        let not_http = answering(b"-ERR unknown command 'POST'\r\n").await;
+        let html = answering(b"<html>Proxy</html>").await;
+        // TLS's alert, and HTTP/2's first frame.
+        let alert = answering(&[21, 3, 3, 0, 2, 2, 22]).await;
+        let http2 = answering(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1]).await;
+        let cut = answering(b"HTTP/1.1 200 OK\r\n").await;
+        let banner = greeter(b"SSH-2.0-OpenSSH_9.9\r\n").await;
         for (url, limit, expected) in [
             ("http://nobody.invalid".to_owned(), long, SendError::Unresolved),
             (format!("http://{nobody}"), long, SendError::Refused),
@@ -273,9 +309,18 @@ pub(crate) mod tests {
             (format!("https://{plain}"), long, SendError::Tls),
             (format!("http://{closes}"), long, SendError::ConnectionLost),
             (format!("http://{hangs}"), Duration::from_millis(100), SendError::TimedOut),
+            (format!("http://{not_http}"), long, SendError::NotHttp),
+            (format!("http://{html}"), long, SendError::NotHttp),
+            (format!("http://{alert}"), long, SendError::NotHttp),
+            (format!("http://{http2}"), long, SendError::NotHttp),
+            (format!("http://{banner}"), long, SendError::NotHttp),
+            (format!("http://{cut}"), long, SendError::ConnectionLost),
         ] {
             for body in ["body", ""] {
-                assert_eq!(send(url.clone(), body, limit).await, (expected, expected.was_sent()), "{url} {body}");
+                let (error, was_sent) = send(url.clone(), body, limit).await;
+                assert_eq!(error, expected, "{url} {body}");
+                // A greeting may come before the request is sent.
+                assert!(was_sent == expected.was_sent() || url.contains(&banner.to_string()), "{url} {body}");
             }
         }
     }

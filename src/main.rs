@@ -4,6 +4,7 @@
 use std::{
     env,
     io::Write,
+    num::ParseIntError,
     process::ExitCode,
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +13,7 @@ use std::{
 
 use close_order::{
     aws, close_order::CloseOrder, config::Config, http_client, log, merchants::Merchants,
-    outcome_events::OutcomeEvents, trigger, wechat_pay,
+    outcome_events::OutcomeEvents, queue::Queue, trigger, wechat_pay,
 };
 use lambda_runtime::{
     LambdaInvocation, Runtime, service_fn,
@@ -60,9 +61,19 @@ fn wrong_for_the_runtime() -> Option<&'static str> {
         Some("AWS_LAMBDA_FUNCTION_MEMORY_SIZE is not a whole number; expected the function's memory in megabytes")
     } else if is_wrong("AWS_LAMBDA_RUNTIME_API", |api| reqwest::Url::parse(&format!("http://{api}")).is_ok()) {
         Some("AWS_LAMBDA_RUNTIME_API is not an address; expected host:port")
+    } else if is_wrong("AWS_LAMBDA_MAX_CONCURRENCY", is_concurrency) {
+        Some(
+            "AWS_LAMBDA_MAX_CONCURRENCY is not a whole number from 1 to 10000; expected what Lambda Managed Instances set",
+        )
     } else {
         None
     }
+}
+
+/// The runtime starts as many workers, each with a connection and memory of its own. An empty value is how templates say
+/// that there is none.
+fn is_concurrency(value: &str) -> bool {
+    value.is_empty() || value.parse().is_ok_and(|workers: u32| (1..=10_000).contains(&workers))
 }
 
 async fn serve() -> Result<(), Error> {
@@ -72,6 +83,7 @@ async fn serve() -> Result<(), Error> {
     let http = http_client::new(config.roots)?;
     let secrets = aws::settings(aws::Service::SecretsManager, http.clone(), |variable| env::var(variable).ok());
     let outcome_events = config.outcome_event_bus.map(|bus| OutcomeEvents::new(bus, http.clone()));
+    let queue = config.queues.map(|(orders, invalid_orders)| Queue::new(orders, invalid_orders, http.clone()));
     let endpoints: Vec<_> =
         [&config.preferred_endpoint].into_iter().chain(&config.other_endpoints).map(ToString::to_string).collect();
     let close_order = CloseOrder::new(
@@ -90,7 +102,7 @@ async fn serve() -> Result<(), Error> {
         "start"
     );
 
-    let function = Arc::new(trigger::Function::new(close_order, outcome_events));
+    let function = Arc::new(trigger::Function::new(close_order, outcome_events, queue));
     let worker_ended = Arc::new(Notify::new());
     let runtime = Runtime::new(service_fn(move |event| {
         let function = Arc::clone(&function);
@@ -103,14 +115,25 @@ async fn serve() -> Result<(), Error> {
         () = worker_ended.notified() => Err(WORKER_ENDED.into()),
         // What the runtime says of an invocation that it can't read quotes the caller.
         ended = runtime.run_concurrent() => ended.map_err(|error| {
-            if error.is::<serde_json::Error>() { WORKER_ENDED.into() } else { error }
+            if error.is::<serde_json::Error>() {
+                UNREADABLE_CONTEXT.into()
+            } else if error.is::<ParseIntError>() {
+                UNREADABLE_DEADLINE.into()
+            } else {
+                error
+            }
         }),
     }
 }
 
-const WORKER_ENDED: &str = "an invocation could not be read (its client context has another form than Lambda's runtime for \
-                            Rust expects), or Lambda's Runtime API could not be reached; the process ends, and Lambda \
-                            starts another";
+const UNREADABLE_CONTEXT: &str = "an invocation's client context or Cognito identity (the headers \
+                                  Lambda-Runtime-Client-Context and Lambda-Runtime-Cognito-Identity) has another form than \
+                                  Lambda's runtime for Rust expects; the process ends, and Lambda starts another";
+const UNREADABLE_DEADLINE: &str = "an invocation's deadline (the header Lambda-Runtime-Deadline-Ms) is not a whole number of \
+                                   milliseconds; the process ends, and Lambda starts another";
+const WORKER_ENDED: &str = "an invocation could not be read (its client context, Cognito identity or deadline has another form \
+                            than Lambda's runtime for Rust expects), or Lambda's Runtime API could not be reached; the \
+                            process ends, and Lambda starts another";
 
 /// A service that tells when it is dropped. On Lambda Managed Instances each of the runtime's workers has one and drops it
 /// when it ends; the runtime would go on with fewer workers for good.

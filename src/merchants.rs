@@ -9,7 +9,7 @@ mod secrets_manager;
 mod several;
 
 #[cfg(test)]
-mod mock;
+pub(crate) mod mock;
 
 use std::{
     borrow::Cow,

@@ -66,6 +66,12 @@ impl Order {
         earliest::wait(self.time_start, self.close_at, now).map_err(too_far)
     }
 
+    /// Its earliest time, whether or not it has come; `None` if it may be closed at any time.
+    #[must_use]
+    pub fn earliest(&self) -> Option<SystemTime> {
+        earliest::earliest(self.time_start, self.close_at).map(|(time, _)| time)
+    }
+
     /// What identifies it.
     #[must_use]
     pub fn ids(&self) -> KnownIds {

@@ -26,7 +26,9 @@ use crate::{
     answer::Answer,
     close_order::{CloseOrder, Invocation},
     fault::Fault,
+    order::{Invalid, Order},
     outcome_events::OutcomeEvents,
+    queue::Queue,
 };
 
 /// What an answer takes on its way out, even on the smallest function.
@@ -46,6 +48,7 @@ const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
 pub struct Function {
     close_order: CloseOrder,
     outcome_events: Option<OutcomeEvents>,
+    queue: Option<Queue>,
     is_warm: AtomicBool,
 }
 
@@ -72,10 +75,11 @@ pub fn json_only(mut invocation: LambdaInvocation) -> LambdaInvocation {
 }
 
 impl Function {
-    /// Puts the parts together. Without `outcome_events` a batch's outcomes are in the log only.
+    /// Puts the parts together. Without `outcome_events` a batch's outcomes are in the log only; without a `queue` a record
+    /// that would wait or go aside is delivered again.
     #[must_use]
-    pub fn new(close_order: CloseOrder, outcome_events: Option<OutcomeEvents>) -> Self {
-        Self { close_order, outcome_events, is_warm: AtomicBool::new(false) }
+    pub fn new(close_order: CloseOrder, outcome_events: Option<OutcomeEvents>, queue: Option<Queue>) -> Self {
+        Self { close_order, outcome_events, queue, is_warm: AtomicBool::new(false) }
     }
 
     /// Handles one invocation.
@@ -89,6 +93,7 @@ impl Function {
             request_id: &context.request_id,
             xray_trace_id: context.xray_trace_id.as_deref().map(|header| shown(trace_root(header))),
             message_id: None,
+            receipt: None,
             is_cold_start: !self.is_warm.swap(true, Ordering::Relaxed),
             batch: None,
         };
@@ -120,6 +125,22 @@ impl Function {
         match direct::handle(self, order, deadline, invocation).await {
             Ok(answer) => Ok(Output::Direct(answer)),
             Err((fault, answer)) => Err(raise(&fault, &answer)),
+        }
+    }
+}
+
+impl Function {
+    /// Closes an order, or logs why there is none.
+    async fn close(
+        &self,
+        order: Result<&Order, &Invalid>,
+        confirm_by_default: bool,
+        deadline: Instant,
+        invocation: Invocation<'_>,
+    ) -> Answer {
+        match order {
+            Ok(order) => self.close_order.close(order, confirm_by_default, deadline, invocation).await,
+            Err(invalid) => self.close_order.log_fault(invalid.clone().into(), invocation),
         }
     }
 }
@@ -171,7 +192,13 @@ mod tests {
 
     /// What was logged.
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        pub(super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -199,7 +226,7 @@ mod tests {
         let now = || panic!("quotes what it choked on");
         let merchants = Merchants::with_clock(secret_id, settings, Duration::ZERO, now);
         let endpoints = Endpoints::new(Endpoint::parse("http://127.0.0.1:9").unwrap(), []);
-        Function::new(CloseOrder::new(merchants, WechatPay::new(http), endpoints, DEFAULT_TIME), None)
+        Function::new(CloseOrder::new(merchants, WechatPay::new(http), endpoints, DEFAULT_TIME), None, None)
     }
 
     #[tokio::test]
@@ -223,7 +250,7 @@ mod tests {
         let batch = answer(include_str!("../events/sqs.json")).await.unwrap();
         assert_eq!(batch["batchItemFailures"].as_array().unwrap().len(), 2);
 
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         let lines =
             log.lines().filter(|line| line.contains("outcome=\"unknown\" confirmed=false reason=\"InternalError\""));
         assert_eq!(lines.filter(|line| line.contains("ERROR")).count(), 4, "{log}");

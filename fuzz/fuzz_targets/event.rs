@@ -55,7 +55,7 @@ thread_local! {
         );
         World {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
-            function: Function::new(close_order, None),
+            function: Function::new(close_order, None, None),
         }
     };
 }

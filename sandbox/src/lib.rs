@@ -22,11 +22,14 @@ use mock::{
     event_bus::{self, EventBus},
     function::FunctionBuilder,
     gateway::Gateway,
-    identity::Identity,
+    identity::{Identity, Merchant},
     secrets::{self, Secrets},
     tls::Authority,
 };
 use tokio_rustls::rustls::ServerConfig;
+
+/// Where the secrets of several merchants are, as `WECHAT_PAY_SECRET_ID` has it.
+const SECRET_OF_EACH: &str = "wechat-pay/{mch_id}";
 
 /// WeChat Pay with two endpoints, Secrets Manager with the key to it, and EventBridge.
 #[derive(Clone, Debug)]
@@ -68,6 +71,22 @@ impl Sandbox {
         Self::start_at([127, 0, 0, 2].into(), Some(authority.server()), Identity::default()).await
     }
 
+    /// Lets WeChat Pay and Secrets Manager know these merchants and no others. If it is more than one, a function that is
+    /// started from now on takes the secret of each from a name of its own.
+    pub fn know(&self, merchants: &[Merchant]) {
+        self.gateway.set_identities(merchants.iter().map(|merchant| merchant.identity.clone()).collect());
+        for merchant in merchants {
+            let name = match merchants {
+                [_] => secrets::SECRET_ID.to_owned(),
+                _ => SECRET_OF_EACH.replace("{mch_id}", &merchant.identity.mch_id),
+            };
+            match merchant.secret() {
+                Some(secret) => self.secrets.put(&name, &secret),
+                None => self.secrets.delete(&name),
+            }
+        }
+    }
+
     async fn start_at(aws: Ipv4Addr, tls: Option<Arc<ServerConfig>>, identity: Identity) -> anyhow::Result<Self> {
         // A port of the system's choosing.
         let at = |host| SocketAddr::new(IpAddr::V4(host), 0);
@@ -92,8 +111,9 @@ impl Sandbox {
     /// The variables by which a function finds the mocks that it needs.
     #[must_use]
     pub fn environment(&self) -> [(&'static str, String); 3] {
+        let secret_id = if self.gateway.identities().len() > 1 { SECRET_OF_EACH } else { secrets::SECRET_ID };
         [
-            ("WECHAT_PAY_SECRET_ID", secrets::SECRET_ID.to_owned()),
+            ("WECHAT_PAY_SECRET_ID", secret_id.to_owned()),
             ("WECHAT_PAY_ENDPOINTS", self.gateway.urls()),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets.url()),
         ]

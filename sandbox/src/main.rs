@@ -20,6 +20,9 @@ Examples:
   cargo run -p sandbox -- invoke events/close-order.json
   cargo run -p sandbox -- invoke events/order-paid.json --wire
   cargo run -p sandbox -- invoke events/merchant.json --mch-type merchant
+  cargo run -p sandbox -- invoke events/confirm.json --api v3
+  cargo run -p sandbox -- invoke events/sqs-merchants.json --mch-id 1230000109 --mch-id 1230000110:merchant:v3 \\
+    --mch-id 1230000111:wrong-key --mch-id 1230000112:no-secret
   cargo run -p sandbox -- serve
   cargo run -p sandbox -- serve --queue
   cargo run --release -p sandbox -- bench

@@ -60,7 +60,7 @@ pub(super) fn classify(call: Call, result: &Result<Reply, ExchangeError>) -> Att
     let reply = match result {
         Ok(reply) => reply,
         Err(ExchangeError::Send(SendError::ConnectionLost)) => return AttemptOutcome::ConnectionLost,
-        Err(ExchangeError::Send(SendError::TimedOut)) => return AttemptOutcome::NoReply,
+        Err(ExchangeError::Send(SendError::TimedOut | SendError::NotHttp)) => return AttemptOutcome::NoReply,
         Err(ExchangeError::Send(_)) => return AttemptOutcome::NoConnection,
         Err(ExchangeError::Reply(ReplyError { error, .. })) => {
             return match error {

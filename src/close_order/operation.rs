@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     answer::{Answer, BuiltReply},
-    fault::Fault,
+    fault::{Fault, InvalidReply},
+    http_client::SendError,
     order::Order,
     outcome::Outcome,
     wechat_pay::{Account, Call, Connection, Endpoint, ExchangeError, Exchanger, Reply, ReplyCode, Request},
@@ -76,12 +77,13 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
         deadline: Instant,
         log: &'a mut OrderLog<'l>,
     ) -> Self {
+        let waits_for_rate_limit = log.is_in_a_batch() && !context.not_waited_for.contains(account.merchant().mch_id());
         Self {
             context,
             order,
             account,
             deadline,
-            waits_for_rate_limit: log.is_in_a_batch(),
+            waits_for_rate_limit,
             log,
             connection: Connection::Pooled,
             answered_by: None,
@@ -126,7 +128,7 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
             if !is_limited || query.result != QueryResult::Nothing {
                 return (closed, query);
             }
-            self.met_rate_limit();
+            self.note_rate_limit(true);
             if !self.back_off(&mut backoff).await {
                 return (closed, query);
             }
@@ -244,11 +246,13 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
         if is_endpoint_failure(outcome, connection, is_cut_short.then_some(limit)) {
             context.endpoints.failed(endpoint);
         }
-        self.is_rate_limited = false;
-        match outcome {
-            AttemptOutcome::RateLimited => self.met_rate_limit(),
-            AttemptOutcome::OutOfStep => self.connection = Connection::New,
-            _ => {}
+        // Whether a signed one of a close is the rate limit, its query tells.
+        let is_undecided = matches!(&exchange.result, Ok(reply) if reply.code() == ReplyCode::FrequencyLimited);
+        if outcome == AttemptOutcome::RateLimited || !is_undecided {
+            self.note_rate_limit(outcome == AttemptOutcome::RateLimited);
+        }
+        if outcome == AttemptOutcome::OutOfStep {
+            self.connection = Connection::New;
         }
         Attempt { result: exchange.result, outcome, is_cut_short }
     }
@@ -269,9 +273,9 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
         }
     }
 
-    fn met_rate_limit(&mut self) {
-        self.is_rate_limited = true;
-        self.log.met_rate_limit();
+    fn note_rate_limit(&mut self, met_rate_limit: bool) {
+        self.is_rate_limited = met_rate_limit;
+        self.log.sent(self.account.merchant().mch_id(), met_rate_limit);
     }
 
     /// Pauses for the rate limit, unless somebody waits for the answer or too little time is left behind the pause.
@@ -352,6 +356,8 @@ fn prefer(best_so_far: Option<Result<Reply, Fault>>, result: Result<Reply, Fault
 impl From<ExchangeError> for Fault {
     fn from(error: ExchangeError) -> Self {
         match error {
+            // Something answered, be it a proxy or another service's port.
+            ExchangeError::Send(SendError::NotHttp) => Self::ReplyInvalid(InvalidReply::NotHttp),
             ExchangeError::Send(error) => Self::GatewayUnreachable(error),
             ExchangeError::Reply(error) => Self::ReplyInvalid(error.into()),
         }
@@ -361,10 +367,7 @@ impl From<ExchangeError> for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        http_client::SendError,
-        wechat_pay::{ReplyError, VerifyError},
-    };
+    use crate::wechat_pay::{ReplyError, VerifyError};
 
     #[test]
     fn of_several_attempts_the_one_of_the_highest_rank_counts_and_among_equals_the_last() {

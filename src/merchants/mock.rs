@@ -20,11 +20,11 @@ use crate::{
     wechat_pay::Account,
 };
 
-pub(super) const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
-pub(super) const ROTATED: &str = "292006250b4c09247ec02edce69f6a2d";
+pub(crate) const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
+pub(crate) const ROTATED: &str = "292006250b4c09247ec02edce69f6a2d";
 
 /// The merchant of whom there is only one.
-pub(super) const MCH_ID: &str = "1900000109";
+pub(crate) const MCH_ID: &str = "1900000109";
 
 /// What the secrets of several merchants begin with.
 pub(super) const PREFIX: &str = "wechat-pay/";
@@ -36,13 +36,13 @@ thread_local! {
 }
 
 /// A wall clock that goes with tokio's paused one, and can be set.
-pub(super) fn wall_clock() -> SystemTime {
+pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_hours(1) + AHEAD.get() + START.with(Instant::elapsed)
 }
 
 /// What Secrets Manager does with a read.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Secret(String),
     Binary(Vec<u8>),
     Error(&'static str),
@@ -53,7 +53,7 @@ pub(super) enum Answer {
 
 /// Secrets Manager: what it does with reads of the secrets that a test has set, and with those of all others.
 #[derive(Clone, Debug)]
-pub(super) struct MockSecrets(Arc<Mutex<Secrets>>);
+pub(crate) struct MockSecrets(Arc<Mutex<Secrets>>);
 
 #[derive(Debug)]
 struct Secrets {
@@ -63,7 +63,7 @@ struct Secrets {
 }
 
 impl MockSecrets {
-    pub(super) fn new(others: Answer) -> Self {
+    pub(crate) fn new(others: Answer) -> Self {
         Self(Arc::new(Mutex::new(Secrets { answers: HashMap::new(), others, reads: Vec::new() })))
     }
 
@@ -78,6 +78,11 @@ impl MockSecrets {
         Merchants::with_clock(secret_id, self.settings(), ttl, wall_clock)
     }
 
+    /// The one merchant, as the function has him.
+    pub(crate) fn only(&self) -> Merchants {
+        Merchants::with_clock(SecretId::One("secret".to_owned()), self.settings(), Duration::from_mins(5), wall_clock)
+    }
+
     pub(super) fn settings(&self) -> aws_types::SdkConfig {
         let secrets = Arc::clone(&self.0);
         mock::settings(Service::SecretsManager, move |request| secrets.lock().unwrap().read(request))
@@ -88,7 +93,7 @@ impl MockSecrets {
     }
 
     /// Sets what reads come to, but for those of secrets that were set by name.
-    pub(super) fn set(&self, others: Answer) {
+    pub(crate) fn set(&self, others: Answer) {
         self.0.lock().unwrap().others = others;
     }
 
@@ -98,7 +103,7 @@ impl MockSecrets {
     }
 
     /// How often a secret was read.
-    pub(super) fn reads(&self) -> usize {
+    pub(crate) fn reads(&self) -> usize {
         self.0.lock().unwrap().reads.len()
     }
 
@@ -124,7 +129,7 @@ impl Secrets {
     }
 }
 
-pub(super) fn secret_of(mch_id: &str, api_key: &str) -> Answer {
+pub(crate) fn secret_of(mch_id: &str, api_key: &str) -> Answer {
     Answer::Secret(json!({"appid": "wx8888888888888888", "mch_id": mch_id, "api_key": api_key}).to_string())
 }
 
@@ -133,11 +138,11 @@ pub(super) fn merchant_of(mch_id: &str, api_key: &str) -> Account {
     Account::from_secret(secret.as_bytes()).unwrap()
 }
 
-pub(super) fn secret(api_key: &str) -> Answer {
+pub(crate) fn secret(api_key: &str) -> Answer {
     secret_of(MCH_ID, api_key)
 }
 
-pub(super) fn merchant(api_key: &str) -> Account {
+pub(crate) fn merchant(api_key: &str) -> Account {
     merchant_of(MCH_ID, api_key)
 }
 

@@ -97,7 +97,7 @@ mod tests {
             ("https://sqs.eu-central-1.amazonaws.com/123456789012/.fifo", Err(InvalidQueueUrl::Path)),
             ("https://sqs.eu-central-1.amazonaws.com/123456789012/a.b", Err(InvalidQueueUrl::Path)),
             ("https://sqs.eu-central-1.amazonaws.com/orders", Err(InvalidQueueUrl::Path)),
-            ("https://123456789012/orders", Err(InvalidQueueUrl::Url(InvalidUrl::Host))),
+            ("https://sqs!/123456789012/orders", Err(InvalidUrl::Host.into())),
             ("https://sqs.eu-central-1.amazonaws.com", Err(InvalidQueueUrl::Path)),
             ("http://sqs.eu-central-1.amazonaws.com/123456789012/orders", Err(InvalidUrl::Insecure.into())),
             ("arn:aws:sqs:eu-central-1:123456789012:orders", Err(InvalidUrl::Insecure.into())),

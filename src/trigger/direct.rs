@@ -19,7 +19,7 @@ pub(super) async fn handle(
     deadline: Instant,
     invocation: Invocation<'_>,
 ) -> Result<Answer, (Fault, Answer)> {
-    let answer = function.close_order.close(order, false, deadline, invocation).await;
+    let answer = function.close(order.as_ref(), false, deadline, invocation).await;
     match &answer.result {
         Err(fault) if !fault.is_rejection() => Err((fault.clone(), answer)),
         _ => Ok(answer),

@@ -94,7 +94,7 @@ fn is_mistake(text: &str, outside: &Outside<'_>) -> bool {
 /// What a text is at its top level.
 #[derive(Debug)]
 enum Outside<'a> {
-    Object(Fields<'a>),
+    Object(Box<Fields<'a>>),
     /// A list, with its first element.
     List(Option<&'a RawValue>),
     /// A string with JSON in it, or with what is not Unicode.

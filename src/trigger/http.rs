@@ -74,7 +74,7 @@ pub(super) async fn handle(
     } else {
         Err(Invalid::no_order("httpMethod", NOT_POST))
     };
-    let answer = function.close_order.close(order, false, deadline, invocation).await;
+    let answer = function.close(order.as_ref(), false, deadline, invocation).await;
     HttpResponse { form: request.form, is_post, answer }
 }
 

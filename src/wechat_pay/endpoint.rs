@@ -26,8 +26,15 @@ impl Endpoint {
     /// # Errors
     /// [`InvalidUrl`] says which rule it breaks.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
-        let base = base_url::parse(text)?.as_str().trim_end_matches('/').to_owned();
-        if OWN_PATHS.into_iter().any(|path| base.ends_with(path)) { Err(InvalidUrl::Path) } else { Ok(Self(base)) }
+        let url = base_url::parse(text)?;
+        let base = url.as_str().trim_end_matches('/');
+        if OWN_PATHS.into_iter().any(|path| base.ends_with(path)) {
+            Err(InvalidUrl::Path)
+        } else if base_url::has_path_at_wechat_pay(&url) {
+            Err(InvalidUrl::PathAtWechatPay)
+        } else {
+            Ok(Self(base.to_owned()))
+        }
     }
 
     /// The URL of a path that begins with a slash.

@@ -1,6 +1,10 @@
 //! The environment: what is wrong stops the start with one line, and what is right is honoured.
 
 use sandbox::{Sandbox, mock::function::FunctionBuilder};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use crate::support::{ORDER, function, order};
 
@@ -38,7 +42,18 @@ async fn a_wrong_value_stops_the_start_with_one_line_that_names_the_variable() {
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "httpx://127.0.0.1:9"),
         ("AWS_ENDPOINT_URL_EVENTBRIDGE", "http://10.0.0.1"),
         ("AWS_ENDPOINT_URL", "http://10.0.0.1"),
+        ("AWS_ENDPOINT_URL_SQS", "http://10.0.0.1"),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "big"),
+        ("AWS_LAMBDA_MAX_CONCURRENCY", "1000000"),
+        ("AWS_LAMBDA_MAX_CONCURRENCY", "10001"),
+        ("AWS_LAMBDA_MAX_CONCURRENCY", "0"),
+        ("AWS_LAMBDA_MAX_CONCURRENCY", "many"),
+        ("WECHAT_PAY_ENDPOINTS", "https://api.mch.weixin.qq.com/pay"),
+        ("WECHAT_PAY_SECRET_ID", "wechat-pay/{mchId}"),
+        ("WECHAT_PAY_SECRET_ID", "{mch_id}"),
+        ("ORDERS_QUEUE_URL", "orders"),
+        ("ORDERS_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/orders.fifo"),
+        ("INVALID_ORDERS_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/invalid"),
     ] {
         let output = rejected(function(&sandbox).env(variable, value)).await;
         assert_eq!(output.lines().count(), 1, "{output}");
@@ -94,4 +109,37 @@ async fn an_empty_bus_is_none() {
     let mut function = function(&sandbox).env("OUTCOME_EVENT_BUS", "").start().await.unwrap();
     let answer = function.invoke(&crate::support::batch([order(ORDER)])).await.json();
     assert_eq!(answer, serde_json::json!({"batchItemFailures": []}));
+}
+
+/// A Runtime API that hands out one and the same event, with these headers.
+async fn runtime_api(headers: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let event = order(ORDER).to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nlambda-runtime-aws-request-id: 1\r\n{headers}content-length: {}\r\n\r\n",
+        event.len()
+    );
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(format!("{head}{event}").as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn what_the_runtime_cant_read_of_an_invocation_is_named() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let deadline = "lambda-runtime-deadline-ms: 9999999999999\r\n";
+    for (headers, named) in [
+        (format!("{deadline}lambda-runtime-cognito-identity: {{}}\r\n"), "Lambda-Runtime-Cognito-Identity"),
+        (format!("{deadline}lambda-runtime-client-context: canary\r\n"), "Lambda-Runtime-Client-Context"),
+        ("lambda-runtime-deadline-ms: canary\r\n".to_owned(), "Lambda-Runtime-Deadline-Ms"),
+    ] {
+        let builder = function(&sandbox).env("AWS_LAMBDA_RUNTIME_API", &runtime_api(&headers).await);
+        let (status, output) = builder.run_to_end().await.unwrap();
+        assert!(!status.success() && output.contains(named) && !output.contains("canary"), "{output}");
+    }
 }

@@ -25,7 +25,7 @@ async fn an_unpaid_order_is_closed_and_the_reply_reads_in_both_spellings() {
         "result_code": "SUCCESS", "resultCode": "SUCCESS",
         "result_msg": "OK", "resultMsg": "OK",
         "errCode": 0, "errMsg": "cloudPay.closeOrder:ok",
-        "outcome": "closed", "out_trade_no": ORDER, "outTradeNo": ORDER,
+        "outcome": "closed", "confirmed": false, "out_trade_no": ORDER, "outTradeNo": ORDER,
     });
     assert_eq!(reply, expected);
 }
@@ -66,7 +66,7 @@ async fn an_unsigned_fail_is_returned_with_its_reason_and_nothing_else() {
     let reply = world.function.invoke(&order(ORDER)).await.json();
     let expected = json!({
         "returnCode": "FAIL", "returnMsg": "appid不存在", "errCode": 0, "errMsg": "cloudPay.closeOrder:ok",
-        "outcome": "rejected", "out_trade_no": ORDER, "outTradeNo": ORDER,
+        "outcome": "rejected", "confirmed": false, "out_trade_no": ORDER, "outTradeNo": ORDER,
     });
     assert_eq!(reply, expected);
 }
@@ -196,8 +196,8 @@ async fn invalid_input_is_rejected_by_field_in_two_languages_and_nothing_is_sent
         assert!(return_msg.starts_with(&format!("参数格式校验错误: {field} ")), "{event}: {return_msg}");
         assert!(err_msg.starts_with("cloudPay.closeOrder:fail "), "{err_msg}");
         assert!(err_msg.is_ascii() && err_msg.contains(field), "{err_msg}");
-        assert_eq!(reply["outcome"], "not_sent");
-        assert_eq!(reply.as_object().unwrap().len(), 5, "{reply}");
+        assert_eq!(values(&reply, ["outcome", "confirmed"]), [json!("not_sent"), json!(false)]);
+        assert_eq!(reply.as_object().unwrap().len(), 6, "{reply}");
     }
     assert!(world.sandbox.gateway.received().is_empty());
 }
@@ -371,7 +371,7 @@ async fn a_young_order_is_answered_and_one_that_is_not_due_is_raised_for_the_que
     };
     let young = ("time_start", beijing_time(-100));
     let later = rfc3339(3600);
-    for event in [with(&[young.clone()]), with(&[young.clone(), ("close_at", rfc3339(60))])] {
+    for event in [with(std::slice::from_ref(&young)), with(&[young.clone(), ("close_at", rfc3339(60))])] {
         let reply = world.function.invoke(&event).await.json();
         assert_eq!(reply["returnMsg"], "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟", "{reply}");
         assert_eq!(values(&reply, ["outcome", "errCode"]), [json!("not_sent"), json!(-501_007)], "{reply}");

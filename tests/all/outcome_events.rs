@@ -190,3 +190,18 @@ async fn publishing_may_take_the_time_that_is_kept_for_it() {
     assert_eq!(failed(&invocation.json()), BTreeSet::new(), "{invocation:?}");
     assert_eq!(world.sandbox.events.calls(), [2], "no event is published twice");
 }
+
+#[tokio::test]
+async fn connections_that_died_while_the_process_was_frozen_cost_no_event() {
+    let mut world = world().await;
+    // Two calls at once leave two connections behind.
+    world.sandbox.events.set_delay(ms(200));
+    world.function.invoke(&batch(&numbers(20))).await;
+    world.sandbox.events.set_delay(ms(0));
+    world.sandbox.events.clear();
+    world.sandbox.events.set_failure(Some(Failure::ResetOnReuse));
+    let answer = world.function.invoke(&batch(&numbers(10))).await.json();
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    assert_eq!(world.sandbox.events.calls(), [10, 10], "the second attempt goes out on a new connection");
+    assert_eq!(world.sandbox.events.events().len(), 10);
+}

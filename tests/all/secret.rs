@@ -351,3 +351,13 @@ async fn a_cached_key_serves_an_order_that_has_less_time_than_a_hanging_refresh(
     assert_eq!(invocation.json(), json!({"batchItemFailures": []}));
     assert!(invocation.took < ms(2500), "held up once, not eight times: {:?}", invocation.took);
 }
+
+#[tokio::test]
+async fn a_connection_that_died_while_the_process_was_frozen_costs_no_order() {
+    let mut world = uncached().await;
+    world.sandbox.secrets.set_failure(Some(Failure::ResetOnReuse));
+    let before = world.sandbox.secrets.reads();
+    assert_eq!(world.function.invoke(&order(ORDER)).await.json()["outcome"], "closed");
+    assert_eq!(world.sandbox.secrets.reads() - before, 2, "the SDK's second attempt brings the secret");
+    assert!(world.function.lines("the secret could not be read").is_empty());
+}

@@ -1,6 +1,11 @@
-//! HTTPS: one file of roots for WeChat Pay and Secrets Manager, and nobody else trusted.
+//! Connections: one file of roots for WeChat Pay and Secrets Manager, nobody else trusted, no proxy, and what is not HTTP.
 
 use sandbox::{Sandbox, mock::gateway::TradeState, mock::tls::Authority};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use crate::support::{ORDER, function, order};
 
@@ -36,4 +41,29 @@ async fn no_proxy_of_the_environment_is_used() {
     let proxied = variables.into_iter().fold(function(&sandbox), |it, name| it.env(name, "http://127.0.0.1:9"));
     let mut function = proxied.start().await.unwrap();
     assert_eq!(function.invoke(&order(ORDER)).await.json()["outcome"], "closed");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_http_is_told_as_that_and_another_endpoint_closes_the_order() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let not_http = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"-ERR unknown command 'POST'\r\n").await;
+        }
+    });
+    let sandbox = Sandbox::start().await.unwrap();
+    sandbox.gateway.put_order(ORDER, TradeState::NotPay);
+    let mut lost = function(&sandbox).env("WECHAT_PAY_ENDPOINTS", &not_http).start().await.unwrap();
+    let invocation = lost.invoke(&order(ORDER)).await;
+    assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"), "{invocation:?}");
+    assert!(invocation.text().contains("[unknown]") && invocation.text().contains("not HTTP"), "{invocation:?}");
+    let line = &lost.wait_for_order_lines(1).await[0];
+    assert_eq!(line["attempts"], 3, "{line}");
+
+    let both = format!("{not_http},{}", sandbox.gateway.urls());
+    let mut function = function(&sandbox).env("WECHAT_PAY_ENDPOINTS", &both).start().await.unwrap();
+    assert_eq!(function.invoke(&order(ORDER)).await.json()["outcome"], "closed");
+    assert_eq!(function.wait_for_order_lines(1).await[0]["attempts"], 2);
 }

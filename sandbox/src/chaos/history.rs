@@ -45,6 +45,8 @@ pub(super) struct History {
     pub(super) requests: Vec<(Call, Instant)>,
     /// Whether a genuine reply about another order, or to another call, was among the replies.
     pub(super) was_replayed: bool,
+    /// Whether a request met the rate limit: in the queue, attempts after that are not limited in number.
+    pub(super) was_limited: bool,
     pub(super) invocations: Vec<Invocation>,
     pub(super) published: Vec<Published>,
 }
@@ -56,6 +58,8 @@ pub(super) struct Invocation {
     pub(super) outcome: ReportedOutcome,
     /// Whether the log line says that a query proved the outcome.
     pub(super) is_confirmed: bool,
+    /// Whether the event asked for that.
+    pub(super) was_to_confirm: bool,
     /// Requests to closeorder and to orderquery, from its log line.
     pub(super) requests: [u64; 2],
     /// What the caller got.
@@ -159,7 +163,7 @@ pub(super) struct InvocationRule {
     pub(super) holds: fn(&History, &Invocation) -> Option<bool>,
 }
 
-pub(super) const INVOCATION_RULES: [InvocationRule; 6] = [
+pub(super) const INVOCATION_RULES: [InvocationRule; 7] = [
     InvocationRule {
         text: "a confirmed `closed`, `paid` or `not_found` is what the gateway knows of the order, to the end",
         holds: |history, it| {
@@ -168,6 +172,10 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 6] = [
             (it.is_confirmed && it.outcome.is_conclusive() && !may_be_replayed)
                 .then(|| it.outcome.is_true(history.truth))
         },
+    },
+    InvocationRule {
+        text: "with `confirm`, no `closed`, `paid` or `not_found` is said that is not confirmed",
+        holds: |_, it| (it.was_to_confirm && it.outcome.is_conclusive()).then_some(it.is_confirmed),
     },
     InvocationRule {
         text: "where nothing goes wrong, the outcome is what the gateway knows of the order",
@@ -188,7 +196,7 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 6] = [
         holds: |history, it| {
             let received = [Call::CloseOrder, Call::OrderQuery].map(|call| it.received(history, call));
             let mut counts = it.requests.into_iter().zip(received).zip(MAX_REQUESTS);
-            Some(counts.all(|((logged, received), most)| received <= logged && logged <= most))
+            Some(counts.all(|((logged, received), most)| received <= logged && (logged <= most || history.was_limited)))
         },
     },
     InvocationRule {
@@ -207,8 +215,8 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 6] = [
             Some(if is_acknowledged {
                 it.outcome.is_conclusive() && is_published
             } else {
-                // A call of PutEvents that took the event, and whose answer was lost.
-                !it.outcome.is_conclusive() || !is_published || it.incidents.contains(&Part::Events)
+                // A call of PutEvents can take the event and answer too late, or its answer be lost.
+                !it.outcome.is_conclusive() || !is_published || !it.has_time || it.incidents.contains(&Part::Events)
             })
         },
     },
@@ -245,6 +253,7 @@ mod tests {
         let invocation = Invocation {
             outcome: ReportedOutcome::Closed,
             is_confirmed: true,
+            was_to_confirm: true,
             requests: [1, 1],
             answer: Answer::Message { is_acknowledged: true },
             from,
@@ -257,6 +266,7 @@ mod tests {
             truth: GroundTruth::Closed,
             requests: vec![(Call::CloseOrder, from), (Call::OrderQuery, from)],
             was_replayed: false,
+            was_limited: false,
             invocations: vec![invocation],
             published: vec![Published { outcome: Some(ReportedOutcome::Closed), at: from, mistake: None }],
         };
@@ -311,6 +321,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_to_be_confirmed_is() {
+        assert_eq!(broken(|history| history.invocations[0].is_confirmed = false), ["with `confirm`, no"]);
+        let not_asked = |history: &mut History| {
+            history.invocations[0].is_confirmed = false;
+            history.invocations[0].was_to_confirm = false;
+        };
+        assert_eq!(broken(not_asked), NONE);
+    }
+
+    #[test]
     fn another_outcome_than_the_truth_is_excused_where_something_goes_wrong() {
         let unknown = |change: fn(&mut History)| {
             broken(|history| {
@@ -352,6 +372,14 @@ mod tests {
         for requests in [[4, 1], [1, 5], [1, 0], [0, 1]] {
             assert_eq!(broken(|history| history.invocations[0].requests = requests), [REQUESTS], "{requests:?}");
         }
+        let limited = |requests| {
+            broken(|history| {
+                history.was_limited = true;
+                history.invocations[0].requests = requests;
+            })
+        };
+        assert_eq!(limited([4, 5]), NONE);
+        assert_eq!(limited([4, 0]), [REQUESTS]);
         // What came before or after is another invocation's.
         let earlier = |history: &mut History| history.requests[1].1 -= Duration::from_secs(1);
         assert_eq!(
@@ -392,6 +420,11 @@ mod tests {
         };
         assert_eq!(kept(vec![Part::Gateway]), [ACKNOWLEDGED]);
         assert_eq!(kept(vec![Part::Events]), NONE);
+        let too_late = |history: &mut History| {
+            history.invocations[0].answer = Answer::Message { is_acknowledged: false };
+            history.invocations[0].has_time = false;
+        };
+        assert_eq!(broken(too_late), NONE);
     }
 
     #[test]

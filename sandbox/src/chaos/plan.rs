@@ -248,7 +248,7 @@ fn fault(random: &mut Rng) -> (Option<Call>, Fault) {
                 .into(),
         ),
         16 => Fault::UnsignedFail("系统繁忙,请稍后再试"),
-        17 => Fault::UnsignedFail("频率限制"),
+        17 => Fault::RateLimit,
         18 => Fault::Error("SYSTEMERROR"),
         19 => Fault::OtherCall,
         20 => Fault::UnifiedOrder,

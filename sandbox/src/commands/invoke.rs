@@ -63,7 +63,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(program) => program,
         None => tokio::task::spawn_blocking(binary::build).await??,
     };
-    let sandbox = Sandbox::start_as(args.merchant.identity()).await?;
+    let sandbox = Sandbox::start().await?;
+    args.merchant.apply(&sandbox);
     sandbox.gateway.unknown_orders(scenario::start_of);
     let timeout = Duration::from_secs(args.timeout);
     let mut function = sandbox.function_with_events(program).timeout(timeout).start().await?;
@@ -78,7 +79,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => one_order(&answer, &function).await,
     };
     for received in sandbox.gateway.received() {
-        report::exchange(&received, &sandbox.identity, args.wire);
+        report::exchange(&received, &sandbox.gateway, args.wire);
     }
     sandbox.events.events().iter().for_each(report::event);
     writeln!(std::io::stdout(), "{answer:#}")?;
@@ -110,15 +111,13 @@ async fn one_order(answer: &Value, function: &Function) -> bool {
         Some(outcome) => outcome.to_owned(),
         None => logged_outcome(function).await,
     };
-    let (means, to_do, colour) = report::meaning(&outcome, text("trade_state").is_some());
-    report::line("outcome", &format!("{outcome:<9} {means}"), colour);
-    report::line("to do", to_do, colour);
+    report::outcome(&outcome, order.get("confirmed") == Some(&Value::Bool(true)));
     let code = text("err_code").filter(|_| !matches!(&*outcome, "closed" | "paid"));
     let code = code.map(|code| format!("{code}: {}", text("err_code_des").unwrap_or_default()));
     let texts = ["errorMessage", "errMsg", "returnMsg"].into_iter().filter_map(text);
     let texts = texts.filter(|text| !matches!(*text, "OK" | "cloudPay.closeOrder:ok")).map(str::to_owned);
     for why in code.into_iter().chain(texts) {
-        report::line("why", &why, colour);
+        report::line("why", &why, Colour::Yellow);
     }
     let is_http_error = answer.get("statusCode").and_then(Value::as_u64).is_some_and(|status| status >= 400);
     !is_http_error && answer.get("errorType").is_none() && !matches!(&*outcome, "not_sent" | "rejected")
@@ -135,7 +134,10 @@ async fn logged_outcome(function: &Function) -> String {
 async fn batch(event: &Value, failures: &[Value], function: &Function) {
     let records = event.get("Records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let failed: Vec<_> = failures.iter().filter_map(|failure| failure.get("itemIdentifier")).collect();
-    let text = format!("a batch: {} of {} messages come back", failed.len(), records.len());
+    let (failures, records_in_all) = (failed.len(), records.len());
+    let text = format!(
+        "a batch: {failures} of {records_in_all} messages come back / {records_in_all} 条消息中 {failures} 条会重新投递"
+    );
     report::line("outcome", &text, if failed.is_empty() { Colour::Green } else { Colour::Yellow });
     let lines = function.wait_for_order_lines(records.len()).await;
     for id in records.iter().filter_map(|record| record.get("messageId")) {

@@ -7,8 +7,8 @@ use std::{
 
 use sandbox::mock::{
     event_bus::Event,
-    gateway::{Fault, Received},
-    identity::{Api, Identity},
+    gateway::{Fault, Gateway, Received},
+    identity::Api,
     signed_xml::read_xml,
 };
 use serde_json::Value;
@@ -37,30 +37,54 @@ pub fn line(heading: &str, text: &str, colour: Colour) {
     };
 }
 
-/// What an `outcome` means, what to do now, and how bad that is.
-pub fn meaning(outcome: &str, is_proved: bool) -> (&'static str, &'static str, Colour) {
-    match outcome {
-        "closed" if is_proved => ("the order is closed, and a query proved it", "release the stock", Colour::Green),
-        "closed" => (
-            "the order is closed, as WeChat Pay says; nothing was proved",
-            "release the stock; to have it proved first, send \"confirm\": true",
+/// Says what an `outcome` means and what to do now, in both languages.
+pub fn outcome(outcome: &str, is_confirmed: bool) {
+    let (means, to_do, colour) = match outcome {
+        "closed" if is_confirmed => (
+            ("the order is closed, and a query confirmed it", "订单已关闭，已经查单确认"),
+            ("release the stock", "释放库存"),
             Colour::Green,
         ),
-        "paid" => ("the order is paid, or was and is refunded", "book the payment; check total_fee", Colour::Green),
+        "closed" => (
+            ("the order is closed, as WeChat Pay says; not confirmed", "微信支付返回已关闭，未经查单确认"),
+            (
+                "send \"confirm\": true before you release the stock (the queue does by default)",
+                "释放库存之前请带上 \"confirm\": true（队列默认带）",
+            ),
+            Colour::Green,
+        ),
+        "paid" => (
+            ("the order is paid, or was and is refunded", "订单已支付，或支付后已退款"),
+            ("book the payment; check total_fee", "更新为已支付，核对 total_fee"),
+            Colour::Green,
+        ),
         "not_found" => (
-            "this merchant has no such order",
-            "check the merchant first, then the number: under another merchant it may still be payable",
+            ("this merchant has no such order", "这个商户号下没有这笔订单"),
+            (
+                "check the merchant first, then the number: under another merchant it may still be payable",
+                "先核对商户号，再核对单号：它在别的商户号下可能仍可支付",
+            ),
             Colour::Yellow,
         ),
-        "open" => ("the order is not closed and may be paid any moment", "call again", Colour::Yellow),
-        "rejected" => ("WeChat Pay rejected the request itself", "fix the secret or the setup", Colour::Red),
-        "not_sent" => ("nothing was sent", "see why", Colour::Red),
-        _ => ("nobody can say whether the order is closed", "call again", Colour::Red),
-    }
+        "open" => (
+            ("the order is not closed and may be paid any moment", "订单未关闭，仍可支付"),
+            ("call again", "重新调用"),
+            Colour::Yellow,
+        ),
+        "rejected" => (
+            ("WeChat Pay rejected the request itself", "微信支付拒绝了请求本身"),
+            ("fix the secret or the setup", "改正 Secret 或配置"),
+            Colour::Red,
+        ),
+        "not_sent" => (("nothing was sent", "请求未发送"), ("see why", "看 why 一行"), Colour::Red),
+        _ => (("nobody can say whether the order is closed", "关单结果未知"), ("call again", "重新调用"), Colour::Red),
+    };
+    line("outcome", &format!("{outcome:<9} {} / {}", means.0, means.1), colour);
+    line("to do", &format!("{} / {}", to_do.0, to_do.1), colour);
 }
 
 /// One exchange with the gateway: what was sent, and what came back.
-pub fn exchange(received: &Received, identity: &Identity, with_wire: bool) {
+pub fn exchange(received: &Received, gateway: &Gateway, with_wire: bool) {
     let field = |name: &str| received.fields.get(name).map(|value| format!(", {name} {value}")).unwrap_or_default();
     let call = received.path.rsplit('/').next().unwrap_or_default();
     let call = if received.api == Some(Api::V3) { &received.path } else { call };
@@ -70,13 +94,13 @@ pub fn exchange(received: &Received, identity: &Identity, with_wire: bool) {
     if with_wire {
         wire("→", &received.headers, &received.body);
     }
-    line("came back", &came_back(received, identity), Colour::Cyan);
+    line("came back", &came_back(received, gateway), Colour::Cyan);
     if let (true, Some(reply)) = (with_wire, &received.reply) {
         wire("←", &received.reply_headers, reply);
     }
 }
 
-fn came_back(received: &Received, identity: &Identity) -> String {
+fn came_back(received: &Received, gateway: &Gateway) -> String {
     let reply = received.status.map(|status| {
         let fields = received.reply_fields();
         let status = (received.api == Some(Api::V3)).then(|| format!("HTTP status {status}"));
@@ -84,7 +108,9 @@ fn came_back(received: &Received, identity: &Identity) -> String {
             .into_iter()
             .filter_map(|name| Some(format!("{name} {}", fields.get(name)?)));
         let mut text = status.into_iter().chain(named).collect::<Vec<_>>().join(", ");
-        if !received.is_genuine(identity) {
+        let mch_id = received.fields.get("mch_id");
+        let identity = gateway.identities().into_iter().find(|identity| Some(&identity.mch_id) == mch_id);
+        if identity.is_some_and(|identity| !received.is_genuine(&identity)) {
             text.push_str("; its signature does not match: somebody else sent it");
         }
         text

@@ -3,26 +3,15 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, MutexGuard},
     time::{Duration, Instant},
 };
 
-use axum::{
-    Router,
-    body::{Body, to_bytes},
-    extract::{ConnectInfo, Request, State},
-    http::StatusCode,
-    response::Response,
-};
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::sync::mpsc;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::mock::{
-    aws_json,
-    listener::{Break, BreakableListener, Connections, Server, ThisConnection},
-    lock, tls,
-};
+use crate::mock::aws_json::{AwsServer, Reaction, Service};
 
 /// The bus that [`crate::Sandbox`] names in `OUTCOME_EVENT_BUS`.
 pub const BUS: &str = "outcomes";
@@ -45,6 +34,8 @@ pub enum Failure {
     Hang,
     /// The connection is reset, and nothing is taken.
     Reset,
+    /// The connection is reset, and nothing is taken, if it was used before, as one that died while the process was frozen.
+    ResetOnReuse,
     /// The entries are taken, and the connection is reset instead of the answer.
     ResetAfter,
     /// Every nth entry, counted over all calls, is not taken; 1 is every entry.
@@ -68,12 +59,7 @@ pub struct Event {
 
 /// The mock; clones share the same record.
 #[derive(Clone, Debug)]
-pub struct EventBus {
-    address: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
-    state: Arc<Mutex<Bus>>,
-    _server: Arc<Server>,
-}
+pub struct EventBus(AwsServer<Bus>);
 
 #[derive(Debug, Default)]
 struct Bus {
@@ -101,23 +87,19 @@ impl EventBus {
     /// # Errors
     /// When the address is taken.
     pub async fn start_over(tls: Option<Arc<ServerConfig>>, address: SocketAddr) -> anyhow::Result<Self> {
-        let state = Arc::<Mutex<Bus>>::default();
-        let listener = BreakableListener::bind(address, Connections::default(), tls.clone()).await?;
-        let address = axum::serve::Listener::local_addr(&listener)?;
-        let server = Server::start(listener, Router::new().fallback(handle).with_state(Arc::clone(&state)));
-        Ok(Self { address, tls, state, _server: Arc::new(server) })
+        Ok(Self(AwsServer::start(tls, address, Bus::default()).await?))
     }
 
     /// The value of `AWS_ENDPOINT_URL_EVENTBRIDGE`.
     #[must_use]
     pub fn url(&self) -> String {
-        tls::url(self.tls.as_ref(), self.address)
+        self.0.url()
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 
     /// Every event that was taken so far.
@@ -158,57 +140,46 @@ impl EventBus {
     }
 
     fn lock(&self) -> MutexGuard<'_, Bus> {
-        lock(&self.state)
+        self.0.lock()
     }
 }
 
-async fn handle(
-    State(state): State<Arc<Mutex<Bus>>>,
-    ConnectInfo(ThisConnection(breaker)): ConnectInfo<ThisConnection>,
-    request: Request,
-) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = to_bytes(body, 2 * 1024 * 1024).await.unwrap_or_default();
-    if let Some(rejection) = aws_json::reject(&parts.headers, "AWSEvents.PutEvents", "events") {
-        return rejection;
-    }
-    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let entries = request.get("Entries").and_then(Value::as_array).cloned().unwrap_or_default();
-    let (failure, delay) = {
-        let mut bus = lock(&state);
-        bus.calls.push(entries.len());
-        (bus.failure, bus.delay)
-    };
-    if !(1..=MAX_ENTRIES).contains(&entries.len()) {
-        let message = format!("1 validation error detected: 'entries' has {} entries, not 1 to 10", entries.len());
-        return aws_json::error(400, "ValidationException", &message);
-    }
-    let answer = match failure {
-        Some(Failure::InternalError) => return aws_json::error(500, "InternalException", "internal error"),
-        Some(Failure::AccessDenied) => {
-            return aws_json::error(400, "AccessDeniedException", "not authorized to perform events:PutEvents");
+impl Service for Bus {
+    const SIGNING_NAME: &'static str = "events";
+    const TARGET: &'static str = "AWSEvents.";
+
+    fn receive(&mut self, operation: &str, request: &Value, is_reused: bool) -> Option<Reaction> {
+        if operation != "PutEvents" {
+            return None;
         }
-        Some(Failure::Throttled) => return aws_json::error(400, "ThrottlingException", "Rate exceeded"),
-        Some(Failure::Unavailable) => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            return response;
+        let entries = request.get("Entries").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        self.calls.push(entries.len());
+        if !(1..=MAX_ENTRIES).contains(&entries.len()) {
+            let message = format!("1 validation error detected: 'entries' has {} entries, not 1 to 10", entries.len());
+            return Some(Reaction::Error(400, "ValidationException", message));
         }
-        Some(Failure::Hang) => std::future::pending().await,
-        Some(Failure::Reset) => {
-            breaker.trip(Break::Reset);
-            return Response::new(Body::empty());
-        }
-        Some(Failure::EveryNth(n)) => lock(&state).put(&entries, n),
-        Some(Failure::ResetAfter) | None => lock(&state).put(&entries, usize::MAX),
-    };
-    if !delay.is_zero() {
-        sleep(delay).await;
+        Some(match self.failure {
+            None => Reaction::Answer(self.put(entries, usize::MAX)),
+            Some(Failure::EveryNth(n)) => Reaction::Answer(self.put(entries, n)),
+            Some(Failure::ResetOnReuse) if !is_reused => Reaction::Answer(self.put(entries, usize::MAX)),
+            Some(Failure::ResetAfter) => {
+                self.put(entries, usize::MAX);
+                Reaction::Reset
+            }
+            Some(Failure::Reset | Failure::ResetOnReuse) => Reaction::Reset,
+            Some(Failure::Hang) => Reaction::Hang,
+            Some(Failure::Unavailable) => Reaction::Unavailable,
+            Some(Failure::InternalError) => Reaction::error(500, "InternalException", "internal error"),
+            Some(Failure::AccessDenied) => {
+                Reaction::error(400, "AccessDeniedException", "not authorized to perform events:PutEvents")
+            }
+            Some(Failure::Throttled) => Reaction::error(400, "ThrottlingException", "Rate exceeded"),
+        })
     }
-    if failure == Some(Failure::ResetAfter) {
-        breaker.trip(Break::Reset);
+
+    fn delay(&self) -> Duration {
+        self.delay
     }
-    aws_json::answer(StatusCode::OK, &answer)
 }
 
 impl Bus {

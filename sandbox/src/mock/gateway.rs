@@ -6,6 +6,7 @@
 
 mod call;
 mod endpoint;
+mod exchange;
 mod fault;
 mod order;
 mod reply;
@@ -179,6 +180,12 @@ impl Gateway {
     /// Changes whom the gateway knows: several merchants. An order is any's, unless it says whose it is.
     pub fn set_identities(&self, identities: Vec<Identity>) {
         self.lock().identities = identities;
+    }
+
+    /// Whom the gateway knows.
+    #[must_use]
+    pub fn identities(&self) -> Vec<Identity> {
+        self.lock().identities.clone()
     }
 
     /// Limits the requests that each merchant may make a second, or no longer.

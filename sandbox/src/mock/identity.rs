@@ -43,6 +43,39 @@ pub struct Identity {
     pub v3: V3,
 }
 
+/// A merchant and its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merchant {
+    /// The merchant as the gateway knows it.
+    pub identity: Identity,
+    /// What is wrong with its secret, if anything is.
+    pub flaw: Option<Flaw>,
+}
+
+/// What can be wrong with a merchant's secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// It has somebody else's key.
+    WrongKey,
+    /// There is none.
+    NoSecret,
+}
+
+impl Merchant {
+    /// The secret as the function reads it, if there is one.
+    #[must_use]
+    pub fn secret(&self) -> Option<Value> {
+        match self.flaw {
+            None => Some(self.identity.secret()),
+            Some(Flaw::NoSecret) => None,
+            Some(Flaw::WrongKey) => {
+                let v3 = V3 { key: Key::Foreign, ..self.identity.v3.clone() };
+                Some(Identity { v3, ..self.identity.with_key(&"0".repeat(32)) }.secret())
+            }
+        }
+    }
+}
+
 /// The keys of API v3, the merchant's and WeChat Pay's. The defaults are published ones, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct V3 {
@@ -90,6 +123,20 @@ impl Identity {
     #[must_use]
     pub fn merchant() -> Self {
         Self { mch_type: MchType::Merchant, ..Self::default() }
+    }
+
+    /// A merchant of this number, with keys of its own as far as the number of its place goes: API v3 has
+    /// [`Key::MERCHANTS`] of them.
+    #[must_use]
+    pub fn numbered(mch_id: &str, place: usize) -> Self {
+        let v3 = V3 {
+            key: Key::Merchant(place),
+            serial_no: format!("{mch_id:0>40}"),
+            public_key_id: format!("PUB_KEY_ID_{mch_id:0>34}"),
+            certificate_serial: format!("C{mch_id:0>39}"),
+            other_public_keys: false,
+        };
+        Self { mch_id: mch_id.to_owned(), api_key: format!("{mch_id:0>32}"), v3, ..Self::default() }
     }
 
     /// The same merchant with a secret for this interface.

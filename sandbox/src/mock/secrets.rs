@@ -1,28 +1,12 @@
-//! Secrets Manager: `GetSecretValue` of one secret over the AWS JSON protocol.
+//! Secrets Manager: `GetSecretValue` over the AWS JSON protocol, of the sandbox's own secret and of others by name.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    body::{Body, to_bytes},
-    extract::{ConnectInfo, Request, State},
-    http::StatusCode,
-    response::Response,
-};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
-use tokio::time::sleep;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::mock::{
-    aws_json,
-    listener::{Break, BreakableListener, Connections, Server, ThisConnection},
-    lock, tls,
-};
+use crate::mock::aws_json::{AwsServer, Reaction, Service};
 
 /// The name of the secret.
 pub const SECRET_ID: &str = "wechat-pay/close-order";
@@ -51,27 +35,30 @@ pub enum Failure {
     Hang,
     /// The connection is reset.
     Reset,
+    /// The connection is reset if it was used before, as one that died while the process was frozen.
+    ResetOnReuse,
 }
 
-/// The mock; clones share the same secret.
+/// The mock; clones share the same secrets.
 #[derive(Clone, Debug)]
-pub struct Secrets {
-    address: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
-    state: Arc<Mutex<Secret>>,
-    _server: Arc<Server>,
-}
+pub struct Secrets(AwsServer<State>);
 
 #[derive(Debug)]
+struct State {
+    /// By name. The sandbox's own is always there.
+    secrets: HashMap<String, Secret>,
+    failure: Option<Failure>,
+    delay: Duration,
+    reads: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
 struct Secret {
     value: SecretValue,
     version: u32,
-    failure: Option<Failure>,
-    delay: Duration,
-    reads: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum SecretValue {
     String(String),
     Binary(Vec<u8>),
@@ -95,29 +82,22 @@ impl Secrets {
         address: SocketAddr,
         secret: &Value,
     ) -> anyhow::Result<Self> {
-        let state = Arc::new(Mutex::new(Secret {
-            value: SecretValue::String(secret.to_string()),
-            version: 1,
-            failure: None,
-            delay: Duration::ZERO,
-            reads: 0,
-        }));
-        let listener = BreakableListener::bind(address, Connections::default(), tls.clone()).await?;
-        let address = axum::serve::Listener::local_addr(&listener)?;
-        let server = Server::start(listener, Router::new().fallback(handle).with_state(Arc::clone(&state)));
-        Ok(Self { address, tls, state, _server: Arc::new(server) })
+        let secret = Secret { value: SecretValue::String(secret.to_string()), version: 1 };
+        let secrets = HashMap::from([(SECRET_ID.to_owned(), secret)]);
+        let state = State { secrets, failure: None, delay: Duration::ZERO, reads: Vec::new() };
+        Ok(Self(AwsServer::start(tls, address, state).await?))
     }
 
     /// The value of `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
     #[must_use]
     pub fn url(&self) -> String {
-        tls::url(self.tls.as_ref(), self.address)
+        self.0.url()
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 
     /// Replaces the secret.
@@ -127,95 +107,108 @@ impl Secrets {
 
     /// Replaces the secret by any text.
     pub fn set_text(&self, secret: &str) {
-        self.replace(SecretValue::String(secret.to_owned()));
+        self.replace(SECRET_ID, SecretValue::String(secret.to_owned()));
     }
 
     /// Replaces the secret by secret binary.
     pub fn set_binary(&self, secret: &[u8]) {
-        self.replace(SecretValue::Binary(secret.to_vec()));
+        self.replace(SECRET_ID, SecretValue::Binary(secret.to_vec()));
     }
 
-    fn replace(&self, value: SecretValue) {
-        let mut secret = lock(&self.state);
-        secret.value = value;
-        secret.version += 1;
+    /// Adds another secret by its name, or replaces it.
+    pub fn put(&self, name: &str, secret: &Value) {
+        self.replace(name, SecretValue::String(secret.to_string()));
+    }
+
+    /// Deletes a secret.
+    pub fn delete(&self, name: &str) {
+        self.0.lock().secrets.remove(name);
+    }
+
+    fn replace(&self, name: &str, value: SecretValue) {
+        let secrets = &mut self.0.lock().secrets;
+        let version = secrets.get(name).map_or(1, |secret| secret.version + 1);
+        secrets.insert(name.to_owned(), Secret { value, version });
     }
 
     /// Makes every read go wrong, or none.
     pub fn set_failure(&self, failure: Option<Failure>) {
-        lock(&self.state).failure = failure;
+        self.0.lock().failure = failure;
     }
 
     /// Delays every answer.
     pub fn set_delay(&self, delay: Duration) {
-        lock(&self.state).delay = delay;
+        self.0.lock().delay = delay;
     }
 
-    /// How often the secret was asked for, failures included.
+    /// How often a secret was asked for, failures included.
     #[must_use]
     pub fn reads(&self) -> usize {
-        lock(&self.state).reads
+        self.0.lock().reads.len()
+    }
+
+    /// How often this secret was asked for, failures included.
+    #[must_use]
+    pub fn reads_of(&self, name: &str) -> usize {
+        self.0.lock().reads.iter().filter(|read| *read == name).count()
     }
 }
 
-async fn handle(
-    State(state): State<Arc<Mutex<Secret>>>,
-    ConnectInfo(ThisConnection(breaker)): ConnectInfo<ThisConnection>,
-    request: Request,
-) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = to_bytes(body, 64 * 1024).await.unwrap_or_default();
-    let (failure, delay) = {
-        let mut secret = lock(&state);
-        secret.reads += 1;
-        (secret.failure, secret.delay)
-    };
-    // Tokio's shortest sleep is a millisecond.
-    if !delay.is_zero() {
-        sleep(delay).await;
+impl Service for State {
+    const SIGNING_NAME: &'static str = "secretsmanager";
+    const TARGET: &'static str = "secretsmanager.";
+
+    fn receive(&mut self, operation: &str, request: &Value, is_reused: bool) -> Option<Reaction> {
+        if operation != "GetSecretValue" {
+            return None;
+        }
+        let name = match request.get("SecretId").and_then(Value::as_str).unwrap_or_default() {
+            SECRET_ARN => SECRET_ID,
+            name => name,
+        };
+        self.reads.push(name.to_owned());
+        let secret = self.secrets.get(name);
+        let failure = self.failure.filter(|failure| is_reused || *failure != Failure::ResetOnReuse);
+        Some(match (failure, secret) {
+            (None, Some(secret)) => Reaction::Answer(secret.answer(name)),
+            (failure, _) => failure.unwrap_or(Failure::NotFound).reaction(),
+        })
     }
-    let target = "secretsmanager.GetSecretValue";
-    if let Some(rejection) = aws_json::reject(&parts.headers, target, "secretsmanager") {
-        return rejection;
+
+    fn delay(&self) -> Duration {
+        self.delay
     }
-    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let is_known = matches!(request.get("SecretId").and_then(Value::as_str), Some(SECRET_ID | SECRET_ARN));
-    let failure = failure.or((!is_known).then_some(Failure::NotFound));
-    let (status, name, message) = match failure {
-        None => return aws_json::answer(StatusCode::OK, &lock(&state).answer()),
-        Some(Failure::Hang) => std::future::pending().await,
-        Some(Failure::Reset) => {
-            breaker.trip(Break::Reset);
-            return Response::new(Body::empty());
-        }
-        Some(Failure::Unavailable) => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            return response;
-        }
-        Some(Failure::AccessDenied) => (400, "AccessDeniedException", "not authorized to perform GetSecretValue"),
-        Some(Failure::NotFound) => {
-            (400, "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
-        }
-        Some(Failure::InvalidRequest) => (400, "InvalidRequestException", "the secret was marked for deletion"),
-        Some(Failure::DecryptionFailure) => (400, "DecryptionFailure", "the KMS key can't decrypt the secret"),
-        Some(Failure::InternalError) => (500, "InternalServiceError", "internal error"),
-        Some(Failure::Throttled) => (400, "ThrottlingException", "Rate exceeded"),
-    };
-    aws_json::error(status, name, message)
+}
+
+impl Failure {
+    fn reaction(self) -> Reaction {
+        let (status, name, message) = match self {
+            Self::Hang => return Reaction::Hang,
+            Self::Reset | Self::ResetOnReuse => return Reaction::Reset,
+            Self::Unavailable => return Reaction::Unavailable,
+            Self::AccessDenied => (400, "AccessDeniedException", "not authorized to perform GetSecretValue"),
+            Self::NotFound => (400, "ResourceNotFoundException", "Secrets Manager can't find the specified secret."),
+            Self::InvalidRequest => (400, "InvalidRequestException", "the secret was marked for deletion"),
+            Self::DecryptionFailure => (400, "DecryptionFailure", "the KMS key can't decrypt the secret"),
+            Self::InternalError => (500, "InternalServiceError", "internal error"),
+            Self::Throttled => (400, "ThrottlingException", "Rate exceeded"),
+        };
+        Reaction::error(status, name, message)
+    }
 }
 
 impl Secret {
-    fn answer(&self) -> Value {
-        let (name, value) = match &self.value {
+    fn answer(&self, name: &str) -> Value {
+        let (kind, value) = match &self.value {
             SecretValue::String(text) => ("SecretString", text.clone()),
             SecretValue::Binary(bytes) => ("SecretBinary", BASE64_STANDARD.encode(bytes)),
         };
+        let arn = SECRET_ARN.replace(SECRET_ID, name);
         json!({
-            "ARN": SECRET_ARN,
-            "Name": SECRET_ID,
+            "ARN": arn,
+            "Name": name,
             "VersionId": format!("00000000-0000-4000-8000-{:012}", self.version),
-            name: value,
+            kind: value,
             "VersionStages": ["AWSCURRENT"],
             "CreatedDate": 1_795_392_000,
         })

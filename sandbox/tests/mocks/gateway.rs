@@ -1,6 +1,9 @@
 //! WeChat Pay.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{
+    io::ErrorKind,
+    time::{Duration, Instant},
+};
 
 use sandbox::{
     Sandbox,
@@ -557,6 +560,35 @@ async fn a_connection_out_of_step_is_a_reply_behind_until_it_ends_and_no_other_o
         let mut other = TcpStream::connect(address).await.unwrap();
         assert_eq!(said_on(&mut other, OrderQuery, "open").await, "CLOSED");
         sandbox.gateway.clear_faults();
+    }
+}
+
+#[tokio::test]
+async fn each_merchant_may_make_so_many_requests_in_each_second_and_the_rest_are_an_unsigned_fail() {
+    const LIMIT: u32 = 3;
+    let sandbox = Sandbox::start().await.unwrap();
+    let other = Identity { mch_id: "1230000110".to_owned(), ..Identity::default() };
+    sandbox.gateway.set_identities(vec![sandbox.identity.clone(), other]);
+    sandbox.gateway.set_rate_limit(Some(LIMIT));
+    let start = Instant::now();
+    let (mut taken, mut limited) = (0, 0);
+    while start.elapsed() < Duration::from_millis(1200) || limited == 0 {
+        match &*said(&sandbox, Call::OrderQuery, "1").await {
+            "ORDERNOTEXIST" => taken += 1,
+            message => {
+                assert!(message.contains("频率"), "{message}");
+                limited += 1;
+            }
+        }
+    }
+    let seconds = u32::try_from(start.elapsed().as_secs()).unwrap();
+    assert!(taken > LIMIT && taken <= LIMIT * (seconds + 2), "{taken} in {seconds} s");
+    let mut others = order("1");
+    others.insert("mch_id".to_owned(), "1230000110".to_owned());
+    assert_eq!(reply_to(&sandbox, Call::OrderQuery, &signed(others)).await["return_code"], "SUCCESS");
+    sandbox.gateway.set_rate_limit(None);
+    for _ in 0..=LIMIT {
+        assert_eq!(said(&sandbox, Call::OrderQuery, "1").await, "ORDERNOTEXIST");
     }
 }
 

@@ -18,18 +18,29 @@ async fn the_outcome_comes_first_and_decides_the_exit_code() {
     let http =
         |status: u16, outcome: &str| json!({"statusCode": status, "body": json!({"outcome": outcome}).to_string()});
     for (answer, outcome, means, code) in [
-        (json!({"outcome": "closed"}), "closed", "nothing was proved", 0),
-        (json!({"outcome": "closed", "trade_state": "CLOSED"}), "closed", "a query proved it", 0),
+        (json!({"outcome": "closed"}), "closed", "not confirmed", 0),
+        (json!({"outcome": "closed", "confirmed": false, "trade_state": "CLOSED"}), "closed", "未经查单确认", 0),
+        (
+            json!({"outcome": "closed", "confirmed": true}),
+            "closed",
+            "a query confirmed it / 订单已关闭，已经查单确认",
+            0,
+        ),
         (json!({"outcome": "paid"}), "paid", "is paid", 0),
         (json!({"outcome": "not_found"}), "not_found", "no such order", 0),
-        (json!({"outcome": "open"}), "open", "may be paid any moment", 0),
+        (json!({"outcome": "open"}), "open", "may be paid any moment / 订单未关闭，仍可支付", 0),
         (json!({"outcome": "unknown", "err_code": "SYSTEMERROR"}), "unknown", "nobody can say", 0),
         (json!({"outcome": "rejected"}), "rejected", "rejected the request", 1),
         (json!({"outcome": "not_sent", "errMsg": "the field is missing"}), "not_sent", "nothing was sent", 1),
         (json!({"outcome": "unknown", "errorType": "ReplyInvalid"}), "unknown", "nobody can say", 1),
         (http(200, "open"), "open", "may be paid any moment", 0),
         (http(504, "unknown"), "unknown", "nobody can say", 1),
-        (json!({"batchItemFailures": [], "Records": []}), "a", "0 of 0 messages come back", 0),
+        (
+            json!({"batchItemFailures": [], "Records": []}),
+            "a",
+            "0 of 0 messages come back / 0 条消息中 0 条会重新投递",
+            0,
+        ),
     ] {
         let output = invoke(answer.to_string().as_bytes(), &[]).await;
         let told = String::from_utf8(output.stderr).unwrap();
@@ -52,6 +63,17 @@ async fn an_event_file_can_begin_with_a_byte_order_mark_and_must_be_json() {
     let output = invoke(b"no JSON", &[]).await;
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("is not JSON"));
+}
+
+#[tokio::test]
+async fn merchants_are_given_by_number_and_words_and_nothing_else() {
+    let several = ["--mch-id", "1230000109", "--mch-id", "1230000110:merchant:v3:wrong-key", "--mch-id", "1:no-secret"];
+    let output = invoke(b"{\"outcome\": \"closed\"}", &several).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for wrong in ["abc", "", "1:v4", "1:", "123456789012345678901234567890123"] {
+        let output = invoke(b"{}", &["--mch-id", wrong]).await;
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod function;
 mod gateway;
 mod gateway_v3;
 mod invoke;
+mod merchants;
 mod queue;
 mod runtime;
 mod secrets;

@@ -80,3 +80,15 @@ async fn a_secret_can_be_binary_and_begin_with_a_byte_order_mark() {
     sandbox.secrets.set_text("\u{feff}{}");
     assert_eq!(read_secret(&sandbox, SECRET_ID).await.unwrap().1["SecretString"], "\u{feff}{}");
 }
+
+#[tokio::test]
+async fn other_secrets_are_read_by_their_names_until_they_are_deleted() {
+    let sandbox = Sandbox::start().await.unwrap();
+    sandbox.secrets.put("wechat-pay/1", &json!({"mch_id": "1"}));
+    let (_, secret) = read_secret(&sandbox, "wechat-pay/1").await.unwrap();
+    assert_eq!((&secret["Name"], &secret["SecretString"]), (&json!("wechat-pay/1"), &json!("{\"mch_id\":\"1\"}")));
+    sandbox.secrets.delete("wechat-pay/1");
+    let (_, error) = read_secret(&sandbox, "wechat-pay/1").await.unwrap();
+    assert_eq!(error["__type"], "ResourceNotFoundException");
+    assert_eq!((sandbox.secrets.reads(), sandbox.secrets.reads_of("wechat-pay/1")), (2, 2));
+}

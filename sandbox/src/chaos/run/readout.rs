@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Invoked, Queue, Run, SUB_MCH_ID, Span, TIME_TO_QUERY, message_id};
 use crate::{
     chaos::{
-        history::{GroundTruth, History, Invocation, Published, ReportedOutcome},
+        history::{Answer, GroundTruth, History, Invocation, Published, ReportedOutcome},
         ledger::Ledger,
         plan::{Part, Work},
     },
@@ -31,14 +31,10 @@ impl Run {
                     lines.iter().filter_map(|line| Some((line, ReportedOutcome::read(line.get("outcome")?)?)));
                 let read = outcomes.map(|(line, outcome)| {
                     let count = |name: &str| line.get(name).and_then(Value::as_u64).unwrap_or_default();
-                    let trade_state = text(line, "trade_state");
                     Invocation {
                         outcome,
-                        is_confirmed: match outcome {
-                            ReportedOutcome::Closed => matches!(trade_state.as_str(), "CLOSED" | "REVOKED"),
-                            ReportedOutcome::Paid => matches!(trade_state.as_str(), "SUCCESS" | "REFUND"),
-                            _ => false,
-                        },
+                        is_confirmed: line.get("confirmed") == Some(&Value::Bool(true)),
+                        was_to_confirm: planned.confirm.unwrap_or(matches!(answer, Answer::Message { .. })),
                         requests: ["attempts", "queries"].map(count),
                         answer,
                         from: invoked.from,
@@ -73,6 +69,7 @@ impl Run {
                 truth: GroundTruth::new(gateway.order(&planned.out_trade_no)),
                 requests: Vec::new(),
                 was_replayed: false,
+                was_limited: false,
                 invocations: invocations.remove(&index).unwrap_or_default(),
                 published: Vec::new(),
             });
@@ -81,6 +78,7 @@ impl Run {
             let order = received.fields.get("out_trade_no").and_then(|order| indexes.get(order.as_str()));
             if let Some(history) = order.and_then(|&order| histories.get_mut(order)) {
                 history.requests.extend(received.call.map(|call| (call, received.at)));
+                history.was_limited |= matches!(received.fault, Some(Fault::RateLimit));
                 history.was_replayed |= matches!(received.fault, Some(Fault::Replay | Fault::OtherCall));
             }
         }

@@ -1,0 +1,519 @@
+//! Whole operations by scripts of replies, on a paused clock: deadlines, lost connections, key rotations, replies to
+//! something else. A script says what WeChat Pay does with each request; a property test tries any script and holds the
+//! answer against rules that know nothing of how it was reached.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Mutex,
+    time::Duration,
+};
+
+use proptest::{collection, prelude::*, sample::select};
+use sandbox::mock::signed_xml::{sign, xml};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::{Batch, CloseOrder, Invocation, next_step::MAX_ATTEMPTS};
+use crate::{
+    answer::Answer,
+    http_client::SendError,
+    merchants::mock::{Answer as Secret, KEY, MockSecrets, ROTATED, secret, secret_of},
+    order::Order,
+    outcome::Outcome,
+    wechat_pay::{
+        Call, Connection, Endpoint, Endpoints, Exchange, ExchangeError, Exchanger, ReplyError, Request, WireResponse,
+    },
+};
+
+/// What comes back for one request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Said {
+    /// Closeorder's SUCCESS, whatever was asked.
+    Success,
+    /// A signed failure.
+    Code(&'static str),
+    /// A query's reply about this order, whatever was asked.
+    State(&'static str),
+    /// A query's reply about another order.
+    OtherState(&'static str),
+    /// An unsigned FAIL.
+    Unsigned(&'static str),
+    /// SUCCESS or a state, by the call, signed with a key that nobody has.
+    Forged,
+    /// A proxy's page.
+    Page,
+    /// HTTP 502.
+    BadGateway,
+    Lost,
+    Refused,
+    Hang,
+}
+
+use Said::{BadGateway, Code, Forged, Hang, Lost, OtherState, Page, Refused, State, Success, Unsigned};
+
+/// What WeChat Pay's rate limit says.
+const RATE_LIMIT: Said = Unsigned("频率限制");
+
+/// One request that was sent.
+#[derive(Clone, Debug)]
+struct Sent {
+    call: Call,
+    said: Said,
+    at: Instant,
+    connection: Connection,
+    endpoint: String,
+    has_new_key: bool,
+    /// Whether the reply was verified.
+    is_verified: bool,
+}
+
+/// WeChat Pay, by a script: what it says to closes and to queries, each after so many milliseconds.
+struct Script {
+    closes: Mutex<VecDeque<(u64, Said)>>,
+    queries: Mutex<VecDeque<(u64, Said)>>,
+    sent: Mutex<Vec<Sent>>,
+    /// From when on the old key is rejected.
+    rotated_after: Option<Duration>,
+    start: Instant,
+    secrets: MockSecrets,
+}
+
+impl Script {
+    fn is_rotated(&self) -> bool {
+        self.rotated_after.is_some_and(|after| self.start.elapsed() >= after)
+    }
+
+    fn body(&self, said: Said, request: &Request<'_>, key: &str) -> Option<String> {
+        let base = [
+            ("return_code", "SUCCESS"),
+            ("appid", "wx8888888888888888"),
+            ("mch_id", "1900000109"),
+            ("sub_mch_id", "1900000110"),
+            ("nonce_str", "n"),
+        ];
+        let extra: &[(&str, &str)] = match (said, request.call) {
+            (Success, _) | (Forged, Call::CloseOrder) => &[("result_code", "SUCCESS")],
+            (Code(code), _) => &[("result_code", "FAIL"), ("err_code", code)],
+            (State(state), _) => &[("result_code", "SUCCESS"), ("out_trade_no", "1"), ("trade_state", state)],
+            (OtherState(state), _) => &[("result_code", "SUCCESS"), ("out_trade_no", "2"), ("trade_state", state)],
+            (Forged, Call::OrderQuery) => {
+                &[("result_code", "SUCCESS"), ("out_trade_no", "1"), ("trade_state", "CLOSED")]
+            }
+            (Unsigned(text), _) => {
+                return Some(format!(
+                    "<xml><return_code>FAIL</return_code><return_msg>{text}</return_msg><err_code>ORDERCLOSED</err_code></xml>"
+                ));
+            }
+            (Page, _) => return Some("<html></html>".to_owned()),
+            (BadGateway | Lost | Refused | Hang, _) => return None,
+        };
+        let fields = base.iter().chain(extra).map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        let mut fields: BTreeMap<_, _> = fields.collect();
+        let key = if said == Forged { "f".repeat(32) } else { key.to_owned() };
+        fields.insert("sign".to_owned(), sign(&fields, &key, "MD5"));
+        Some(xml(&fields))
+    }
+}
+
+impl Exchanger for &Script {
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        request: Request<'_>,
+        connection: Connection,
+        limit: Duration,
+    ) -> Exchange {
+        let steps = if request.call == Call::CloseOrder { &self.closes } else { &self.queries };
+        let (delay, said) = steps.lock().unwrap().pop_front().unwrap_or((1, Lost));
+        let at = Instant::now();
+        let wire = request.write();
+        // Whose key it is shows in the signature, as it does to WeChat Pay.
+        let has_new_key = *request.account == crate::merchants::mock::merchant(ROTATED);
+        let said = if self.is_rotated() && !has_new_key && !matches!(said, Lost | Refused | Hang | BadGateway) {
+            Unsigned("签名错误")
+        } else {
+            said
+        };
+        let delay = Duration::from_millis(delay);
+        let result = if said == Hang || delay >= limit {
+            sleep(limit).await;
+            Err(ExchangeError::Send(SendError::TimedOut))
+        } else {
+            sleep(delay).await;
+            let unverified = |status, error| Err(ReplyError { status, error }.into());
+            let key = if has_new_key { ROTATED } else { KEY };
+            match (said, self.body(said, &request, key)) {
+                (Lost, _) => Err(SendError::ConnectionLost.into()),
+                (Refused, _) => Err(SendError::Refused.into()),
+                (_, None) => unverified(502, None),
+                (_, Some(body)) => {
+                    request.verify(&WireResponse::ok(body)).or_else(|error| unverified(200, Some(error)))
+                }
+            }
+        };
+        if self.is_rotated() {
+            self.secrets.set(secret(ROTATED));
+        }
+        let is_verified = result.is_ok();
+        let endpoint = endpoint.to_string();
+        let sent = Sent { call: request.call, said, at, connection, endpoint, has_new_key, is_verified };
+        self.sent.lock().unwrap().push(sent);
+        Exchange { result, request_id: None, signature: wire.signature }
+    }
+}
+
+/// An order and what WeChat Pay does with its requests.
+#[derive(Clone, Debug, Default)]
+struct Case {
+    closes: Vec<(u64, Said)>,
+    queries: Vec<(u64, Said)>,
+    confirm: bool,
+    is_in_a_batch: bool,
+    rotated_after: Option<Duration>,
+    time: Duration,
+}
+
+/// How it ended.
+struct Ended {
+    answer: Answer,
+    json: Value,
+    sent: Vec<Sent>,
+    took: Duration,
+}
+
+impl Case {
+    fn new(closes: &[Said], queries: &[Said]) -> Self {
+        let quick = |said: &[Said]| said.iter().map(|&said| (10, said)).collect();
+        let time = Duration::from_secs(60);
+        Self { closes: quick(closes), queries: quick(queries), confirm: true, time, ..Self::default() }
+    }
+
+    async fn run(&self) -> Ended {
+        let secrets = MockSecrets::new(secret(KEY));
+        self.run_with(secrets).await
+    }
+
+    async fn run_with(&self, secrets: MockSecrets) -> Ended {
+        let start = Instant::now();
+        let script = Script {
+            closes: Mutex::new(self.closes.clone().into()),
+            queries: Mutex::new(self.queries.clone().into()),
+            sent: Mutex::default(),
+            rotated_after: self.rotated_after,
+            start,
+            secrets: secrets.clone(),
+        };
+        let endpoint = |host: &str| Endpoint::parse(&format!("https://{host}")).unwrap();
+        let endpoints = Endpoints::new(endpoint("one"), [endpoint("two")]);
+        let close_order = CloseOrder::new(secrets.only(), &script, endpoints, Duration::from_secs(5));
+        let order = json!({"sub_mch_id": "1900000110", "out_trade_no": "1", "confirm": self.confirm});
+        let order = Order::from_json(&order.to_string(), "event").unwrap();
+        let batch = Batch::default();
+        let invocation = Invocation { batch: self.is_in_a_batch.then_some(&batch), ..Invocation::default() };
+        let answer = close_order.close(&order, false, start + self.time, invocation).await;
+        let json = serde_json::to_value(&answer).unwrap();
+        let took = start.elapsed();
+        let sent = script.sent.lock().unwrap().clone();
+        Ended { answer, json, sent, took }
+    }
+}
+
+impl Ended {
+    fn said(&self) -> (&str, bool, Option<&str>) {
+        (self.answer.outcome.as_str(), self.answer.confirmed, self.json.get("err_code").and_then(Value::as_str))
+    }
+
+    fn calls(&self) -> [usize; 2] {
+        [Call::CloseOrder, Call::OrderQuery].map(|call| self.sent.iter().filter(|sent| sent.call == call).count())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_each_script_the_outcome_its_proof_and_the_requests() {
+    let not_confirmed = ("unknown", false, Some("NOTCONFIRMED"));
+    let not_closed = ("open", true, Some("ORDERNOTCLOSED"));
+    let bad_query = [Code("SYSTEMERROR")];
+    for (closes, queries, expected, calls) in [
+        (&[Success][..], &[State("CLOSED")][..], ("closed", true, None), [1, 1]),
+        (&[Success], &[State("SUCCESS")], ("paid", true, Some("ORDERPAID")), [1, 1]),
+        (&[Success], &[Code("ORDERNOTEXIST")], ("not_found", true, Some("ORDERNOTEXIST")), [1, 1]),
+        (&[Success], &bad_query, not_confirmed, [1, 1]),
+        (&[Code("ORDERPAID")], &bad_query, not_confirmed, [1, 1]),
+        (&[Code("ORDERNOTEXIST")], &bad_query, not_confirmed, [1, 1]),
+        (&[Code("ORDERCLOSED")], &[Code("ORDERNOTEXIST")], not_confirmed, [1, 1]),
+        (&[Code("USERPAYING")], &[Code("ORDERNOTEXIST")], ("open", false, Some("USERPAYING")), [1, 1]),
+        (&[Code("TRADE_STATE_ERROR")], &[Code("ORDERNOTEXIST")], ("unknown", false, Some("TRADE_STATE_ERROR")), [1, 1]),
+        (&[Code("NEW")], &[Code("ORDERNOTEXIST")], ("not_found", true, Some("ORDERNOTEXIST")), [1, 1]),
+        // A connection out of step: the next reply on it is one that another request was for.
+        (&[Success], &[Code("ORDERPAID"), State("SUCCESS")], ("paid", true, Some("ORDERPAID")), [1, 2]),
+        (&[Success], &[Success, State("SUCCESS")], ("paid", true, Some("ORDERPAID")), [1, 2]),
+        (&[Success], &[OtherState("CLOSED"), State("CLOSED")], ("closed", true, None), [1, 2]),
+        (&[Success], &[OtherState("CLOSED"), OtherState("CLOSED")], not_confirmed, [1, 2]),
+        (&[State("CLOSED")], &[State("NOTPAY")], ("open", true, None), [1, 1]),
+        // The second round.
+        (&[Success, Success], &[State("NOTPAY"), State("CLOSED")], ("closed", true, None), [2, 2]),
+        (&[Success, Success], &[State("NOTPAY"), State("NOTPAY")], not_closed, [2, 2]),
+        (&[Success, Success], &[State("NOTPAY"), Code("ORDERNOTEXIST")], not_closed, [2, 2]),
+        (&[Success, Success], &[State("NOTPAY"), Code("NEW")], not_closed, [2, 2]),
+        (&[Success, Unsigned("no")], &[State("NOTPAY"), State("CLOSED")], ("closed", true, None), [2, 2]),
+        (&[Success, Code("NOAUTH")], &[State("NOTPAY"), State("SUCCESS")], ("paid", true, Some("ORDERPAID")), [2, 2]),
+        (&[Success, Refused, Refused], &[State("NOTPAY"), State("NOTPAY")], not_closed, [3, 2]),
+        (&[Success, Code("ORDERPAID")], &[State("NOTPAY"), Code("NEW")], not_confirmed, [2, 2]),
+        (&[Success, Code("ORDERPAID")], &[State("NOTPAY"), Code("ORDERNOTEXIST")], not_confirmed, [2, 2]),
+        (&[Success, Code("ORDERPAID")], &[State("NOTPAY"), State("NOTPAY")], not_confirmed, [2, 2]),
+        (
+            &[Success, Code("ORDERPAID")],
+            &[State("NOTPAY"), State("SUCCESS")],
+            ("paid", true, Some("ORDERPAID")),
+            [2, 2],
+        ),
+        // Connections and bodies.
+        (&[Lost, Lost, Lost], &[State("CLOSED")], ("closed", true, Some("ORDERCLOSED")), [3, 1]),
+        (&[Refused, Success], &[Page, State("CLOSED")], ("closed", true, None), [2, 2]),
+        (&[Refused, Refused, Refused], &[], ("not_sent", false, None), [3, 0]),
+        (&[BadGateway, RATE_LIMIT], &[State("NOTPAY")], ("open", true, None), [2, 1]),
+        (&[RATE_LIMIT], &[], ("unknown", false, None), [1, 0]),
+        (&[Unsigned("no")], &[], ("rejected", false, None), [1, 0]),
+        (&[Forged], &[State("NOTPAY")], ("open", true, None), [1, 1]),
+        (&[Success], &[Forged], not_confirmed, [1, 1]),
+    ] {
+        let ended = Case::new(closes, queries).run().await;
+        assert_eq!((ended.said(), ended.calls()), (expected, calls), "{closes:?} {queries:?}: {}", ended.json);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_after_a_connection_out_of_step_goes_out_on_a_new_one() {
+    for (closes, queries, expected) in [
+        (
+            &[Success][..],
+            &[Code("ORDERPAID"), State("SUCCESS")][..],
+            [Connection::Pooled, Connection::Pooled, Connection::New],
+        ),
+        (&[State("CLOSED")], &[Lost, State("CLOSED")], [Connection::Pooled, Connection::New, Connection::New]),
+    ] {
+        let ended = Case::new(closes, queries).run().await;
+        assert_eq!(ended.sent.iter().map(|sent| sent.connection).collect::<Vec<_>>(), expected, "{closes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_that_comes_after_the_last_attempt_signs_the_query() {
+    let case = Case {
+        rotated_after: Some(Duration::from_millis(100)),
+        ..Case::new(&[BadGateway, BadGateway, Success], &[State("CLOSED")])
+    };
+    let ended = case.run().await;
+    assert_eq!(ended.said(), ("closed", true, Some("ORDERCLOSED")), "{}", ended.json);
+    assert_eq!(ended.sent.iter().map(|sent| sent.has_new_key).collect::<Vec<_>>(), [false, false, false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_fails_over_its_signature_is_made_again_with_the_new_key() {
+    let mut case = Case { rotated_after: Some(Duration::from_secs(1)), ..Case::new(&[Success], &[]) };
+    case.closes = vec![(1000, Success)];
+    case.queries = vec![(10, State("CLOSED")), (10, State("CLOSED"))];
+    let ended = case.run().await;
+    assert_eq!((ended.said(), ended.calls()), (("closed", true, None), [1, 2]), "{}", ended.json);
+    assert!(ended.sent[2].has_new_key);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_another_merchant_is_not_used() {
+    let secrets = MockSecrets::new(secret(KEY));
+    let reads = secrets.clone();
+    let case = Case::new(&[Unsigned("签名错误")], &[]);
+    let other = async move {
+        sleep(Duration::from_millis(105)).await;
+        let Secret::Secret(text) = secret_of("1900000199", ROTATED) else { unreachable!() };
+        reads.set(Secret::Secret(text));
+    };
+    let (ended, ()) = tokio::join!(case.run_with(secrets.clone()), other);
+    assert_eq!((ended.said(), ended.calls()), (("rejected", false, None), [1, 0]), "{}", ended.json);
+    assert_eq!(secrets.reads(), 2, "it was read anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_batch_the_rate_limit_is_waited_out_and_costs_no_attempt() {
+    let limited = [RATE_LIMIT, RATE_LIMIT, RATE_LIMIT, RATE_LIMIT, RATE_LIMIT];
+    let closes = [&limited[..], &[BadGateway, BadGateway, Success]].concat();
+    let queries = [Code("FREQUENCY_LIMITED"), RATE_LIMIT, Code("FREQUENCY_LIMITED"), Page, State("CLOSED")];
+    let case = Case { is_in_a_batch: true, time: Duration::from_secs(120), ..Case::new(&closes, &queries) };
+    let ended = case.run().await;
+    assert_eq!((ended.said(), ended.calls()), (("closed", true, None), [8, 5]), "{}", ended.json);
+    // Means of 1 + 2 + 4 + 8 + 8 s for the close, 1 + 2 + 4 s for the query, each give or take a half.
+    assert!((15..46).contains(&ended.took.as_secs()), "{:?}", ended.took);
+    let [first, second] = [0, 1].map(|place| &ended.sent[place]);
+    assert_eq!((&first.endpoint, first.connection), (&second.endpoint, second.connection), "the same endpoint");
+
+    let ended = Case { is_in_a_batch: false, ..case }.run().await;
+    assert_eq!((ended.said(), ended.calls()), (("unknown", false, None), [1, 0]), "somebody waits: {}", ended.json);
+    assert!(ended.answer.is_rate_limited);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_being_paid() {
+    let limited = Code("FREQUENCY_LIMITED");
+    for (closes, queries, expected, calls, is_rate_limited) in [
+        (
+            &[limited, limited, Success][..],
+            &[Code("NEW"), limited, Code("NEW"), State("CLOSED")][..],
+            ("closed", true, None),
+            [3, 4],
+            false,
+        ),
+        (&[limited], &[State("USERPAYING")], ("open", true, Some("FREQUENCY_LIMITED")), [1, 1], false),
+    ] {
+        let ended = Case { is_in_a_batch: true, ..Case::new(closes, queries) }.run().await;
+        assert_eq!((ended.said(), ended.calls()), (expected, calls), "{closes:?}: {}", ended.json);
+        assert_eq!(ended.answer.is_rate_limited, is_rate_limited);
+    }
+    // What is left when the time is up: a second before its end at the latest.
+    for said in [RATE_LIMIT, limited] {
+        let many = vec![said; 40];
+        let time = Duration::from_secs(20);
+        let ended = Case { is_in_a_batch: true, time, ..Case::new(&many, &[Code("NEW"); 40]) }.run().await;
+        assert_eq!((ended.answer.outcome, ended.answer.reason()), (Outcome::Unknown, Some("rate_limited")));
+        assert!(ended.sent.last().unwrap().at.elapsed() + time >= Duration::from_secs(1));
+        assert!(ended.took < time && ended.calls()[0] <= 12, "{:?}", ended.calls());
+    }
+    // A query that proves nothing for the limit alone.
+    let ended = Case { is_in_a_batch: true, time: Duration::from_secs(20), ..Case::new(&[Success], &[RATE_LIMIT; 40]) };
+    let ended = ended.run().await;
+    assert_eq!((ended.said(), ended.answer.reason()), (("unknown", false, Some("NOTCONFIRMED")), Some("rate_limited")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_hand_when_the_time_runs_out_is_returned() {
+    for (closes, queries, time, expected) in [
+        (vec![(10, Success)], vec![(10, Hang)], 2000, ("unknown", false, Some("NOTCONFIRMED"))),
+        (vec![(950, Success)], vec![], 1900, ("unknown", false, Some("NOTCONFIRMED"))),
+        (vec![(950, Code("USERPAYING"))], vec![], 1900, ("open", false, Some("USERPAYING"))),
+        (
+            vec![(10, Code("SYSTEMERROR")), (10, Hang), (10, Hang)],
+            vec![],
+            1500,
+            ("unknown", false, Some("SYSTEMERROR")),
+        ),
+        (vec![(10, Hang)], vec![], 900, ("unknown", false, None)),
+    ] {
+        let case = Case { closes, queries, time: Duration::from_millis(time), ..Case::new(&[], &[]) };
+        let ended = case.run().await;
+        assert_eq!(ended.said(), expected, "{case:?}: {}", ended.json);
+        assert!(ended.took <= case.time, "{:?}", ended.took);
+    }
+}
+
+fn any_said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        3 => Just(Success),
+        3 => select(vec!["CLOSED", "REVOKED", "SUCCESS", "REFUND", "NOTPAY", "USERPAYING"]).prop_map(State),
+        3 => select(vec!["ORDERCLOSED", "ORDERPAID", "ORDERNOTEXIST", "USERPAYING", "TRADE_STATE_ERROR", "SYSTEMERROR",
+            "FREQUENCY_LIMITED", "NOAUTH", "SIGNERROR", "NEW"]).prop_map(Code),
+        1 => select(vec!["CLOSED", "SUCCESS"]).prop_map(OtherState),
+        1 => select(vec!["签名错误", "频率限制", "系统繁忙", "参数错误"]).prop_map(Unsigned),
+        1 => select(vec![Forged, Page, BadGateway, Lost, Refused, Hang]),
+    ]
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    let step = || (select(vec![1_u64, 10, 200, 900, 2500]), any_said());
+    let rotation = prop_oneof![2 => Just(None), 1 => (0..3000_u64).prop_map(|ms| Some(Duration::from_millis(ms)))];
+    let steps = (collection::vec(step(), 0..5), collection::vec(step(), 0..5));
+    (steps, any::<[bool; 2]>(), rotation, select(vec![500_u64, 1500, 3000, 6000, 30_000])).prop_map(
+        |((closes, queries), [confirm, is_in_a_batch], rotated_after, time)| {
+            let time = Duration::from_millis(time);
+            Case { closes, queries, confirm, is_in_a_batch, rotated_after, time }
+        },
+    )
+}
+
+/// What must hold of every answer, whatever was said.
+fn broken_rule(case: &Case, start: Instant, ended: &Ended) -> Option<&'static str> {
+    let Answer { outcome, confirmed, .. } = ended.answer;
+    let verified = |call| ended.sent.iter().filter(move |sent| sent.call == call && sent.is_verified).map(|it| it.said);
+    let states: Vec<_> = verified(Call::OrderQuery)
+        .filter_map(|said| match said {
+            State("CLOSED" | "REVOKED") => Some(Outcome::Closed),
+            State("SUCCESS" | "REFUND") => Some(Outcome::Paid),
+            State(_) => Some(Outcome::Open),
+            _ => None,
+        })
+        .collect();
+    let closes: Vec<_> = verified(Call::CloseOrder).collect();
+    let closed_with = |codes: &[Said]| closes.iter().any(|said| codes.contains(said));
+    let exists = !states.is_empty()
+        || closed_with(&[Code("ORDERPAID"), Code("ORDERCLOSED"), Code("USERPAYING"), Code("TRADE_STATE_ERROR")]);
+    let was_not_found = verified(Call::OrderQuery).any(|said| said == Code("ORDERNOTEXIST"));
+    let uncounted = ended
+        .sent
+        .iter()
+        .filter(|sent| case.is_in_a_batch && matches!(sent.said, Unsigned("频率限制") | Code("FREQUENCY_LIMITED")));
+    let is_terminal = matches!(outcome, Outcome::Closed | Outcome::Paid | Outcome::NotFound);
+    let rules = [
+        ("an outcome is confirmed only by the last state that a query showed", {
+            !confirmed || states.last() == Some(&outcome) || outcome == Outcome::NotFound && was_not_found
+        }),
+        ("with confirm, closed, paid and not_found are confirmed", !case.confirm || !is_terminal || confirmed),
+        ("what is confirmed is never unknown, rejected or not_sent", {
+            !confirmed || is_terminal || outcome == Outcome::Open
+        }),
+        ("closed is said by closeorder or by a query", {
+            outcome != Outcome::Closed || confirmed || closed_with(&[Success, Code("ORDERCLOSED")])
+        }),
+        ("paid is said by closeorder or by a query", {
+            outcome != Outcome::Paid || confirmed || closed_with(&[Code("ORDERPAID")])
+        }),
+        ("an order that exists is never not_found", { outcome != Outcome::NotFound || !exists }),
+        ("what a query showed paid or closed last is said, or contradicted by closeorder", {
+            match states.last() {
+                Some(&state) if state != Outcome::Open => {
+                    outcome == state || outcome == Outcome::Unknown && closed_with(&[Code("ORDERPAID")])
+                }
+                _ => true,
+            }
+        }),
+        ("what closeorder called paid is never called open or closed", {
+            !closed_with(&[Code("ORDERPAID")]) || !matches!(outcome, Outcome::Open | Outcome::Closed)
+        }),
+        ("no request is sent after the deadline, and the answer is there by it", {
+            ended.sent.iter().all(|sent| sent.at < start + case.time) && ended.took <= case.time
+        }),
+        ("there are three counted closes at most", {
+            let closes = ended.sent.iter().filter(|sent| sent.call == Call::CloseOrder).count();
+            closes <= MAX_ATTEMPTS as usize + uncounted.filter(|sent| sent.call == Call::CloseOrder).count()
+        }),
+        ("a verified reply of closeorder in hand never becomes a fault", {
+            closes.is_empty() || ended.answer.result.is_ok()
+        }),
+        ("not_sent means that nothing was sent", {
+            outcome != Outcome::NotSent || ended.sent.iter().all(|sent| sent.said == Refused)
+        }),
+        ("rejected means that nothing else happened", {
+            outcome != Outcome::Rejected
+                || ended
+                    .sent
+                    .iter()
+                    .all(|sent| matches!(sent.said, Refused | Unsigned(_) | Code("NOAUTH" | "SIGNERROR")))
+        }),
+        ("nothing of an unsigned reply but its text is passed on", {
+            !ended.json.to_string().contains("ORDERCLOSED") || outcome != Outcome::Rejected
+        }),
+    ];
+    rules.into_iter().find(|(_, holds)| !holds).map(|(rule, _)| rule)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_rule_holds_for_every_script(case in any_case()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (start, ended) = runtime.block_on(async {
+            let start = Instant::now();
+            (start, case.run().await)
+        });
+        let broken = broken_rule(&case, start, &ended);
+        prop_assert!(broken.is_none(), "{}: {} {:?}", broken.unwrap(), ended.json, ended.sent);
+    }
+}
