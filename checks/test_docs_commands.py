@@ -5,6 +5,7 @@ MiniStack. The commands of both languages are the same, which test_docs.py holds
 import json
 import os
 import re
+import secrets
 import shutil
 
 import pytest
@@ -12,6 +13,10 @@ import pytest
 from conftest import account
 from pages import ENGLISH, blocks, commented
 from tools import ACCOUNT, ARCHITECTURE, CHECKS, ROOT, event, order, run, tool, until
+
+
+# The function that all pages use; it stands once.
+(OUTPUT,) = [block for page in ENGLISH.values() for block in blocks(page, "sh") if block.startswith("output()")]
 
 
 class Session:
@@ -52,18 +57,19 @@ class Session:
         file.chmod(0o755)
 
     def bash(self, *scripts, typed=""):
-        """Runs blocks one after the other in one shell, and types this where they ask."""
+        """Runs blocks one after the other in one shell, which knows the function `output`, and types this where they ask."""
         keys = self.folder / "typed"
         keys.write_text(typed)
-        strict = ("bash", "-euo", "pipefail", "-c", "".join(scripts))
+        strict = ("bash", "-euo", "pipefail", "-c", "".join([OUTPUT, *scripts]))
         with keys.open() as stdin:
             return run(*strict, cwd=self.folder, env=self.environment, stdin=stdin)
 
     def deploy(self):
-        secrets = self.ministack.secretsmanager
-        if not secrets.list_secrets()["SecretList"]:
-            secrets.create_secret(Name=self.sandbox.secret_id, SecretString=self.sandbox.secret)
-        (secret,) = secrets.list_secrets()["SecretList"]
+        secrets_manager = self.ministack.secretsmanager
+        names = [secret["Name"] for secret in secrets_manager.list_secrets()["SecretList"]]
+        if self.sandbox.secret_id not in names:
+            secrets_manager.create_secret(Name=self.sandbox.secret_id, SecretString=self.sandbox.secret)
+        secret = secrets_manager.describe_secret(SecretId=self.sandbox.secret_id)
         outputs = self.ministack.deploy(
             self.function, SecretArn=secret["ARN"], WechatPayEndpoints=self.sandbox.gateway, Architecture=ARCHITECTURE,
             QueueDelaySeconds=0)
@@ -110,10 +116,9 @@ def exported(page, name):
 
 
 def to_run(page):
-    """The commands before the stack is deployed, which create its secret, and those after."""
+    """A page's commands, but for the function `output`."""
     commands = [block for comment, block in commented(ENGLISH[page], "sh") if comment == "run by checks"]
-    created = [at for at, block in enumerate(commands, 1) if "create-secret" in block]
-    return commands[:max(created, default=0)], commands[max(created, default=0):]
+    return [block for block in commands if block != OUTPUT]
 
 
 def answers(printed):
@@ -121,28 +126,54 @@ def answers(printed):
     return [json.loads(answer) for answer in re.findall(r'\{[^{\n]*"outcome":[^\n]*?\}', printed)]
 
 
+def pem_files(folder):
+    """The files that the merchant platform has for API v3, with keys made on the spot; returns the certificate's serial."""
+    serial = secrets.token_hex(20).upper()
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=1230000109"]
+    run(*make, "-set_serial", f"0x4{serial[1:]}", "-keyout", "apiclient_key.pem", "-out", "apiclient_cert.pem", cwd=folder)
+    run("openssl", "genpkey", "-algorithm", "RSA", "-out", "wechat_pay_key.pem", cwd=folder)
+    run("openssl", "pkey", "-pubout", "-in", "wechat_pay_key.pem", "-out", "pub_key.pem", cwd=folder)
+    return f"4{serial[1:]}"
+
+
 def test_docs_deploy_and_first_call(session):
-    key, new_key = json.loads(session.sandbox.secret)["api_key"], "5e884898da28047151d0e56f8dc62927"
-    before, after = to_run("deploy.md")
-    session.bash(*before, typed=f"{key}\n")
-    session.deploy()
-    printed = session.bash(*after, typed=f"{new_key}\n")
-    assert [answer["outcome"] for answer in answers(printed)] == ["not_found"]
-    if "put-secret-value" in "".join(after):
-        secret = session.ministack.secretsmanager.get_secret_value(SecretId=session.sandbox.secret_id)
-        assert json.loads(secret["SecretString"])["api_key"] == new_key
+    key, new_key, another_key = json.loads(session.sandbox.secret)["api_key"], secrets.token_hex(16), secrets.token_hex(16)
+    serial = pem_files(session.folder)
+    blocks_of_the_page = to_run("deploy.md")
+    first = next(at for at, block in enumerate(blocks_of_the_page) if "$(output" in block)
+    session.bash(*blocks_of_the_page[:first], typed=f"{key}\n")
+
+    def secret(name):
+        return json.loads(session.ministack.secretsmanager.get_secret_value(SecretId=name)["SecretString"])
+
+    v3 = secret("wechat-pay/close-order-v3")
+    assert (v3["mch_type"], v3["mch_id"], v3["serial_no"]) == ("partner", "1230000109", serial)
+    for field, file in (("private_key", "apiclient_key.pem"), ("public_key", "pub_key.pem")):
+        assert v3[field].split() == (session.folder / file).read_text().split()
+
+    outputs = session.deploy()
+    # Its 20 minutes are 20 seconds here.
+    rest = "".join(blocks_of_the_page[first:]).replace("'20 minutes'", "'20 seconds'")
+    printed = session.bash(rest, typed=f"{new_key}\n{another_key}\n{key}\n")
+    assert [answer["outcome"] for answer in answers(printed) if "returnMsg" in answer] == ["not_found"]
+    assert secret(session.sandbox.secret_id)["api_key"] == new_key
+    assert secret("wechat-pay/1900000109")["api_key"] == key
+    alarms = session.ministack.cloudwatch.describe_alarms(AlarmNames=[outputs["DeadLetterAlarm"]])["MetricAlarms"]
+    assert [alarm["StateReason"] for alarm in alarms] == ["who is told?"]
+    queue = session.ministack.sqs.get_queue_attributes(QueueUrl=outputs["DeadLetterQueueUrl"], AttributeNames=["All"])
+    assert outputs["QueueArn"] in queue["Attributes"]["RedriveAllowPolicy"]
 
 
 def test_docs_call(session, node_packages):
     number = event("close-order")["out_trade_no"]
     outputs = session.deploy()
     session.shop(exported("call.md", "handler"))
-    _, commands = to_run("call.md")
+    commands = to_run("call.md")
     printed = session.bash(*commands)
     assert [answer["outcome"] for answer in answers(printed)] == ["closed"] * 2, f"directly and over HTTP: {printed}"
     # Once more, since the queue has no delay here and the rule was made later.
-    output, send, *_ = commands
-    session.bash(output, send)
+    send, *_ = commands
+    session.bash(send)
     session.was_told(number)
     (machine,) = session.ministack.stepfunctions.list_state_machines()["stateMachines"]
     until(lambda: session.ministack.stepfunctions.list_executions(
@@ -169,8 +200,7 @@ def test_docs_call(session, node_packages):
 def test_docs_readme_the_shop_is_told_what_became_of_each_order(session, node_packages):
     outputs = session.deploy()
     session.shop(exported("README.md", "handler"))
-    _, (output, *commands) = to_run("call.md")
-    session.bash(output, *(block for block in commands if "add-permission" in block))
+    session.bash(*(block for block in to_run("call.md") if "add-permission" in block))
     closed, paid = order(), order("ORDERPAID")
     for sent in (closed, paid):
         session.ministack.sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(sent))
@@ -185,14 +215,22 @@ def test_docs_operate(session):
     outputs = session.deploy()
     ministack = session.ministack
     ministack.lambda_.invoke(FunctionName=outputs["FunctionName"], Payload=json.dumps(event("close-order")))
-    given_up = order()
-    ministack.sqs.send_message(QueueUrl=outputs["DeadLetterQueueUrl"], MessageBody=json.dumps(given_up))
-    _, commands = to_run("operate.md")
-    printed = session.bash(*commands)
+    given_up = [order() for _ in range(12)]
+    for one in given_up:
+        ministack.sqs.send_message(QueueUrl=outputs["DeadLetterQueueUrl"], MessageBody=json.dumps(one))
+    ministack.sqs.send_message(
+        QueueUrl=outputs["InvalidOrdersQueueUrl"], MessageBody="{}",
+        MessageAttributes={"reason": {"DataType": "String", "StringValue": "out_trade_no is required"}})
+    gone = order("ORDERNOTEXIST")
+    ministack.sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(gone))
+    until(lambda: gone["out_trade_no"] in session.sandbox.process.log(), "an order is not found")
+    printed = session.bash(*to_run("operate.md"))
+    assert "out_trade_no is required" in printed and not ministack.waiting(outputs["InvalidOrdersQueueUrl"])
     # MiniStack takes every line for one that the patterns match.
     line, *_ = [json.loads(line) for line in re.split(r"[\t\n]", printed) if '"message":"order"' in line]
     (shown,) = [json.loads(block) for block in blocks(ENGLISH["operate.md"], "json") if '"message":"order"' in block]
     # The order may have been closed here before, which is its reason.
-    assert [field for field in line if field != "reason"] == list(shown)
-    until(lambda: given_up["out_trade_no"] in session.sandbox.process.log(), "the order is redriven")
+    assert [field for field in line if field not in ("reason", "version")] == list(shown)
+    for one in given_up:
+        until(lambda one=one: one["out_trade_no"] in session.sandbox.process.log(), "the order is redriven")
     assert not ministack.waiting(outputs["DeadLetterQueueUrl"])

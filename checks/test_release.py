@@ -101,6 +101,11 @@ def test_the_template_differs_in_program_and_architecture_alone(function, sbom, 
     assert yaml.load(files["yaml"].read_text(encoding="utf-8"), Loader) == expected
 
 
+def test_the_placeholder_of_an_account_stands_where_it_is_explained():
+    listed = run("git", "grep", "--name-only", "--word-regexp", "OWNER", "--", ".", ":!checks").split()
+    assert listed == ["docs/deploy.md", "docs/zh-CN/deploy.md"]
+
+
 def deploying():
     """docs/deploy.md's commands that install a release, from packaging on; those before need GitHub."""
     (block,) = [block for block in blocks(ENGLISH["deploy.md"], "sh") if "aws cloudformation package" in block]

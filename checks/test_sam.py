@@ -46,7 +46,7 @@ def containers(docker, built, bridged):
         "WECHAT_PAY_SECRET_ID": bridged.secret_id,
         "WECHAT_PAY_ENDPOINTS": bridged.gateway.replace(docker.bridge, "host.docker.internal"),
         "AWS_ENDPOINT_URL_SECRETS_MANAGER": bridged.secrets.replace(docker.bridge, "host.docker.internal"),
-        "OUTCOME_EVENT_BUS": "",
+        "OUTCOME_EVENT_BUS": "", "ORDERS_QUEUE_URL": "", "INVALID_ORDERS_QUEUE_URL": "",
     }}))
     overrides = f"Architecture={ARCHITECTURE} SecretsManagerEndpoint=http://host.docker.internal"
 

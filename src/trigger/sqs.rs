@@ -387,8 +387,9 @@ mod tests {
             Behaviour::Answer(200, json!({"Successful": [{"Id": id, "MessageId": "m", "MD5OfMessageBody": "0"}]}))
         });
         let order = json!({"out_trade_no": "1"});
+        // Clocks may differ by five seconds, and so a little ahead is due, and its delay none.
         let mut due_later = order.clone();
-        due_later["close_at"] = json!(close_at(0));
+        due_later["close_at"] = json!(close_at(3));
         for (body, age, expected) in [
             (&order, 1600, "overdue_s=1600"),
             (&order, 1620, "stuck=true"),

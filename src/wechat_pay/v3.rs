@@ -7,6 +7,5 @@ mod pem;
 pub(super) mod reply;
 pub(super) mod request;
 mod signature;
-mod time_end;
 #[cfg(test)]
 pub(super) mod vectors;

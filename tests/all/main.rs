@@ -23,3 +23,4 @@ mod sqs;
 mod support;
 mod tls;
 mod unsupported;
+mod v3;

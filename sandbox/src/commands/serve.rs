@@ -14,7 +14,7 @@ use sandbox::{
         event_bus::EventBus,
         gateway::Gateway,
         identity::{Api, Flaw, Identity, MchType, Merchant},
-        queue::{MAX_DELAY, MAX_RECEIVES, Queue, Report, Step},
+        queue::{MAX_DELAY, Poller, Queue, Report, Step},
         runtime::RuntimeApi,
         secrets::Secrets,
     },
@@ -26,8 +26,11 @@ use super::{
     scenario,
 };
 
-/// How long a message of the local queue that failed is invisible.
+/// The visibility timeout of the local queue: shorter than the template's 180 s, for who watches.
 const VISIBILITY: Duration = Duration::from_secs(3);
+
+/// How often a message is received before it is a dead letter, as in template.yaml.
+const MAX_RECEIVES: u32 = 480;
 
 /// What `serve` takes.
 #[derive(clap::Args)]
@@ -49,11 +52,11 @@ pub struct Args {
     /// The port of EventBridge.
     #[arg(long, default_value_t = 9731)]
     events_port: u16,
-    /// Also a queue: what is posted to it is delivered to the function as an SQS batch, comes back 3 seconds after it
-    /// failed, and is given up when it failed for the fifth time.
+    /// Also a queue: what is posted to it, or sent by SQS's own calls, is delivered to the function as a batch; what has
+    /// failed is visible again 3 seconds after its receipt, and what is not due waits until its `close_at`.
     #[arg(long)]
     queue: bool,
-    /// The port of the queue.
+    /// The port for posting to the queue; SQS itself has the next one.
     #[arg(long, requires = "queue", default_value_t = 9741)]
     queue_port: u16,
     /// Seconds until a message of the queue is delivered, unless it is posted with its own: ?delay=SECONDS.
@@ -78,19 +81,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Secrets::start(at(args.secrets_port), &identity.secret()).await.with_context(taken(args.secrets_port))?;
     let events = EventBus::start(at(args.events_port)).await.with_context(taken(args.events_port))?;
     let runtime = RuntimeApi::start(at(args.runtime_port)).await.with_context(taken(args.runtime_port))?;
-    let (queue, mut reports) = if args.queue {
-        let delay = Duration::from_secs(args.queue_delay.into());
-        let started = Queue::start(at(args.queue_port), runtime.clone(), delay, VISIBILITY).await;
-        started.map(|(queue, reports)| (Some(queue), Some(reports))).with_context(taken(args.queue_port))?
-    } else {
-        (None, None)
-    };
+    let queue = if args.queue { Some(start_queue(&args, &runtime).await?) } else { None };
+    let mut reports = queue.as_ref().map(|(queue, _)| queue.watch());
 
     let sandbox = Sandbox { gateway, secrets, events, identity };
     let merchants = args.merchant.apply(&sandbox);
     let (mut exchanges, mut published) = (sandbox.gateway.watch(), sandbox.events.watch());
-    start_command(&sandbox, &runtime)?;
-    guide(&runtime, queue.as_ref(), &merchants);
+    start_command(&sandbox, &runtime, queue.as_ref().map(|(queue, _)| queue))?;
+    guide(&runtime, queue.as_ref().map(|(_, poller)| poller), &merchants);
     loop {
         tokio::select! {
             // In this order: what the function did for a message comes before what became of the message.
@@ -113,12 +111,22 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
+async fn start_queue(args: &Args, runtime: &RuntimeApi) -> anyhow::Result<(Queue, Poller)> {
+    let at = |port| SocketAddr::from((args.host, port));
+    let next = args.queue_port.checked_add(1).context("SQS needs the next port")?;
+    let taken = || format!("port {} or {next} can't be listened on", args.queue_port);
+    let queue = Queue::start(at(next), VISIBILITY, MAX_RECEIVES).await.with_context(taken)?;
+    let delay = Duration::from_secs(args.queue_delay.into());
+    let poller = Poller::start(at(args.queue_port), queue.clone(), runtime.clone(), delay).await.with_context(taken)?;
+    Ok((queue, poller))
+}
+
 async fn next(reports: Option<&mut tokio::sync::mpsc::UnboundedReceiver<Report>>) -> Option<Report> {
     reports?.recv().await
 }
 
 /// Prints what starts the function, to be pasted into a shell.
-fn start_command(sandbox: &Sandbox, runtime: &RuntimeApi) -> anyhow::Result<()> {
+fn start_command(sandbox: &Sandbox, runtime: &RuntimeApi, queue: Option<&Queue>) -> anyhow::Result<()> {
     let lambda = [
         ("AWS_LAMBDA_RUNTIME_API", runtime.authority()),
         ("AWS_LAMBDA_FUNCTION_NAME", "close-order".to_owned()),
@@ -131,7 +139,9 @@ fn start_command(sandbox: &Sandbox, runtime: &RuntimeApi) -> anyhow::Result<()> 
     ];
     let mut out = std::io::stdout().lock();
     writeln!(out, "# These lines in another terminal start the function.")?;
-    for (name, value) in sandbox.environment().into_iter().chain(sandbox.events_environment()).chain(lambda) {
+    let queues = queue.map(Queue::environment).into_iter().flatten();
+    let mocks = sandbox.environment().into_iter().chain(sandbox.events_environment());
+    for (name, value) in mocks.chain(queues).chain(lambda) {
         writeln!(out, "export {name}='{value}'")?;
     }
     writeln!(out, "cargo run --package close-order")?;
@@ -139,7 +149,7 @@ fn start_command(sandbox: &Sandbox, runtime: &RuntimeApi) -> anyhow::Result<()> 
 }
 
 /// Says what can be done now.
-fn guide(runtime: &RuntimeApi, queue: Option<&Queue>, merchants: &[Merchant]) {
+fn guide(runtime: &RuntimeApi, poller: Option<&Poller>, merchants: &[Merchant]) {
     for Merchant { identity, flaw } in merchants {
         let kind = if identity.mch_type == MchType::Partner { "partner" } else { "merchant" };
         let api = if identity.api == Api::V2 { "v2" } else { "v3" };
@@ -158,8 +168,8 @@ fn guide(runtime: &RuntimeApi, queue: Option<&Queue>, merchants: &[Merchant]) {
         "variables), then".to_owned(),
         format!("  call it:         curl -d @events/close-order.json {invoke}"),
     ];
-    if let Some(queue) = queue {
-        lines.push(format!("  queue an order:  curl -d @events/close-order.json '{}?delay=5'", queue.url()));
+    if let Some(poller) = poller {
+        lines.push(format!("  queue an order:  curl -d @events/close-order.json '{}?delay=5'", poller.url()));
     }
     lines.push(
         "cargo-lambda needs only WECHAT_PAY_…, OUTCOME_EVENT_BUS and AWS_…; it has a Runtime API of its own."
@@ -173,14 +183,14 @@ fn guide(runtime: &RuntimeApi, queue: Option<&Queue>, merchants: &[Merchant]) {
 
 /// Says what became of a message of the queue.
 fn message_line(report: &Report) {
-    let (text, colour) = match report.step {
-        Step::Posted(delay) => (format!("is due in {} s", delay.as_secs()), Colour::Cyan),
-        Step::Delivered(receives) => (format!("is delivered: time {receives} of {MAX_RECEIVES}"), Colour::Cyan),
-        Step::Done => ("is done".to_owned(), Colour::Green),
-        Step::ComesBack => (format!("failed, and comes back in {} s", VISIBILITY.as_secs()), Colour::Yellow),
-        Step::GivenUp => {
-            ("failed for the last time, and is given up: it may be closed and not published".to_owned(), Colour::Red)
-        }
+    let (text, colour) = match &report.step {
+        Step::Sent(delay) => (format!("is visible in {} s", delay.as_secs()), Colour::Cyan),
+        Step::Received(receives) => (format!("is received: time {receives} of {MAX_RECEIVES}"), Colour::Cyan),
+        Step::Waits(wait) => (format!("is not due, and waits {} s", wait.as_secs()), Colour::Cyan),
+        Step::Deleted => ("is done, and deleted".to_owned(), Colour::Green),
+        Step::Failed(left) => (format!("failed, and is visible in {} s", left.as_secs_f64().ceil()), Colour::Yellow),
+        Step::DeadLetter => ("is in the dead-letter queue: it may be closed and not published".to_owned(), Colour::Red),
+        Step::SetAside(reason) => (format!("is in the queue of invalid orders: {reason}"), Colour::Red),
     };
     report::line("message", &format!("{} {text}", report.message_id), colour);
 }

@@ -1,59 +1,69 @@
-//! A queue in front of the function, as SQS with Lambda's event source mapping is one: messages are posted over HTTP,
-//! delivered in batches after their delay, and come back when they fail.
-//!
-//! It has no dead-letter queue: a message that failed as often as it may be received is reported as given up. One batch
-//! is under way at a time.
+//! SQS with a queue of orders and one of invalid orders: the calls that the function and a shop make, over the AWS JSON
+//! protocol (`ChangeMessageVisibilityBatch`, `SendMessage`, `SendMessageBatch`), delays, visibility timeouts, receive
+//! counts and dead letters. Messages are received through [`Queue::receive`], as Lambda's pollers do for a function;
+//! [`Poller`] is one. Time is the machine's own.
 
-use std::{
-    collections::HashSet,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+mod messages;
+mod poller;
 
-use axum::{
-    Router,
-    extract::State,
-    http::{StatusCode, Uri},
-    routing::post,
-};
+use std::{collections::HashSet, net::SocketAddr, sync::MutexGuard, time::Duration};
+
 use serde_json::{Value, json};
-use tokio::{
-    sync::{Notify, mpsc},
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::{sync::mpsc, time::Instant};
 
-use crate::mock::{
-    listener::{BreakableListener, Connections, Server},
-    lock,
-    runtime::{Answer, Deadline, RuntimeApi},
-};
-
-/// How many messages one batch may have.
-const MAX_BATCH: usize = 10;
-
-/// How often a message is received before it is given up.
-pub const MAX_RECEIVES: u32 = 5;
-
-/// How long the function has for a batch.
-const FUNCTION_TIME: Duration = Duration::from_secs(30);
+use crate::mock::aws_json::{AwsServer, Reaction, Service};
+use messages::Messages;
+pub use messages::{Received, SetAside};
+pub use poller::Poller;
 
 /// The longest delay that SQS knows, in seconds.
 pub const MAX_DELAY: u16 = 900;
 
+/// The longest visibility timeout that SQS knows, in seconds.
+const MAX_VISIBILITY: u64 = 43_200;
+
+/// How many entries one call may have, and how many messages a batch.
+const MAX_ENTRIES: usize = 10;
+
+/// The account and the names of the queues.
+const ACCOUNT: &str = "123456789012";
+const ORDERS: &str = "close-order";
+const INVALID_ORDERS: &str = "close-order-invalid";
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// AWS has a fault.
+    InternalError,
+    /// The function's role may not make the call.
+    AccessDenied,
+    /// No answer ever comes, and nothing is done.
+    Hang,
+    /// The connection is reset, and nothing is done.
+    Reset,
+    /// All is done, and the connection is reset instead of the answer.
+    ResetAfter,
+    /// Every nth entry, counted over all calls, fails; 1 is every entry.
+    EveryNth(usize),
+}
+
 /// What becomes of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// It was posted, and is delivered after this delay.
-    Posted(Duration),
-    /// It was delivered for the nth time.
-    Delivered(u32),
-    /// The function is done with it.
-    Done,
-    /// It failed, and is delivered again.
-    ComesBack,
-    /// It failed for the last time.
-    GivenUp,
+    /// It was sent, and is visible after this delay.
+    Sent(Duration),
+    /// It was received for the nth time.
+    Received(u32),
+    /// The function has it wait so long.
+    Waits(Duration),
+    /// The function is done with it, and it is deleted.
+    Deleted,
+    /// It failed, and is visible again after so long.
+    Failed(Duration),
+    /// It was received as often as it may be, and is in the dead-letter queue.
+    DeadLetter,
+    /// A message with this reason was sent to the queue of invalid orders.
+    SetAside(String),
 }
 
 /// A message, and what became of it.
@@ -65,176 +75,223 @@ pub struct Report {
     pub step: Step,
 }
 
-/// The queue; it ends when this is dropped.
-#[derive(Debug)]
-pub struct Queue {
-    address: SocketAddr,
-    _server: Server,
-    _poller: Server,
-}
-
-#[derive(Debug)]
-struct Shared {
-    delay: Duration,
-    /// How long a message that failed is invisible.
-    visibility: Duration,
-    messages: Mutex<Messages>,
-    posted: Notify,
-    reports: mpsc::UnboundedSender<Report>,
-}
-
-#[derive(Debug, Default)]
-struct Messages {
-    waiting: Vec<Message>,
-    posted: u64,
-}
-
+/// SQS; clones share the same messages.
 #[derive(Clone, Debug)]
-struct Message {
-    id: String,
-    body: String,
-    receives: u32,
-    due: Instant,
+pub struct Queue(AwsServer<Sqs>);
+
+#[derive(Debug)]
+struct Sqs {
+    messages: Messages,
+    failure: Option<Failure>,
+    /// How many entries there were so far.
+    entries: usize,
 }
 
 impl Queue {
-    /// Starts a queue in front of the function at this Runtime API. Messages are delivered after `delay`, unless their
-    /// own is posted with them; those that fail, after `visibility`. What becomes of each is reported to the receiver.
+    /// Starts SQS. A message that was received is visible again after `visibility`, unless the function says otherwise,
+    /// and is a dead letter after `max_receives`; port 0 lets the system choose.
     ///
     /// # Errors
     /// When the address is taken.
-    pub async fn start(
-        address: SocketAddr,
-        runtime: RuntimeApi,
-        delay: Duration,
-        visibility: Duration,
-    ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<Report>)> {
-        let listener = BreakableListener::bind(address, Connections::default(), None).await?;
-        let address = axum::serve::Listener::local_addr(&listener)?;
-        let (reports, receiver) = mpsc::unbounded_channel();
-        let (messages, posted) = (Mutex::default(), Notify::new());
-        let shared = Arc::new(Shared { delay, visibility, messages, posted, reports });
-        let router = Router::new().route("/", post(take)).with_state(Arc::clone(&shared));
-        let poller = Server::spawn(async move { shared.poll(&runtime).await });
-        Ok((Self { address, _server: Server::start(listener, router), _poller: poller }, receiver))
+    pub async fn start(address: SocketAddr, visibility: Duration, max_receives: u32) -> anyhow::Result<Self> {
+        let sqs = Sqs { messages: Messages::new(visibility, max_receives), failure: None, entries: 0 };
+        Ok(Self(AwsServer::start(None, address, sqs).await?))
     }
 
-    /// Where messages are posted.
+    /// The value of `AWS_ENDPOINT_URL_SQS`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        self.0.url()
+    }
+
+    /// The URL of the queue of orders.
+    #[must_use]
+    pub fn orders_url(&self) -> String {
+        format!("{}/{ACCOUNT}/{ORDERS}", self.url())
+    }
+
+    /// The variables by which a function finds the queues.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        [
+            ("ORDERS_QUEUE_URL", self.orders_url()),
+            ("INVALID_ORDERS_QUEUE_URL", format!("{}/{ACCOUNT}/{INVALID_ORDERS}", self.url())),
+            ("AWS_ENDPOINT_URL_SQS", self.url()),
+        ]
+    }
+
+    /// Sends a message to the queue of orders; its `messageId`.
+    #[must_use]
+    pub fn send(&self, body: &str, delay: Duration) -> String {
+        self.lock().messages.send(body, delay)
+    }
+
+    /// Receives so many messages that are visible, ten at most, the longest visible first. They are under way until
+    /// [`Queue::finish`].
+    #[must_use]
+    pub fn receive(&self, most: usize) -> Vec<Received> {
+        self.lock().messages.receive(most.min(MAX_ENTRIES))
+    }
+
+    /// Deletes what was received and has not failed; without `failed` all has.
+    pub fn finish(&self, received: &[Received], failed: Option<&HashSet<String>>) {
+        self.lock().messages.finish(received, failed);
+    }
+
+    /// When a message is visible, if there is one that is not under way.
+    #[must_use]
+    pub fn next_visible(&self) -> Option<Instant> {
+        self.lock().messages.next_visible()
+    }
+
+    /// How many messages there are that are not deleted, and how many are dead letters.
+    #[must_use]
+    pub fn left(&self) -> (usize, usize) {
+        self.lock().messages.left()
+    }
+
+    /// What was sent to the queue of invalid orders.
+    #[must_use]
+    pub fn invalid_orders(&self) -> Vec<SetAside> {
+        self.lock().messages.invalid_orders.clone()
+    }
+
+    /// What becomes of each message from now on.
+    #[must_use]
+    pub fn watch(&self) -> mpsc::UnboundedReceiver<Report> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.lock().messages.watchers.push(sender);
+        receiver
+    }
+
+    /// Makes every call go wrong, or none.
+    pub fn set_failure(&self, failure: Option<Failure>) {
+        self.lock().failure = failure;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sqs> {
+        self.0.lock()
     }
 }
 
-async fn take(State(shared): State<Arc<Shared>>, uri: Uri, body: String) -> (StatusCode, String) {
-    let Some(delay) = delay(uri.query(), shared.delay).filter(|_| !body.is_empty()) else {
-        let message = format!("post a message, to ?delay=SECONDS if it has a delay of its own: at most {MAX_DELAY}");
-        return (StatusCode::BAD_REQUEST, json!({"message": message}).to_string());
-    };
-    let id = {
-        let mut messages = shared.messages();
-        messages.posted += 1;
-        let id = format!("00000000-0000-4000-9000-{:012}", messages.posted);
-        messages.waiting.push(Message { id: id.clone(), body, receives: 0, due: Instant::now() + delay });
-        id
-    };
-    shared.report(&id, Step::Posted(delay));
-    shared.posted.notify_one();
-    (StatusCode::OK, json!({"MessageId": id, "DelaySeconds": delay.as_secs()}).to_string())
+/// The event of a batch, as Lambda hands it over.
+#[must_use]
+pub fn event(received: &[Received]) -> Value {
+    json!({"Records": received.iter().map(|it| &it.record).collect::<Vec<_>>()})
 }
 
-/// A message's delay; `None` if the query asks for one that there is not.
-fn delay(query: Option<&str>, default: Duration) -> Option<Duration> {
-    let Some(query) = query else { return Some(default) };
-    let seconds: u16 = query.strip_prefix("delay=")?.parse().ok()?;
-    (seconds <= MAX_DELAY).then(|| Duration::from_secs(seconds.into()))
-}
-
-impl Shared {
-    fn messages(&self) -> MutexGuard<'_, Messages> {
-        lock(&self.messages)
-    }
-
-    fn report(&self, message_id: &str, step: Step) {
-        // Nobody may be listening.
-        let _ = self.reports.send(Report { message_id: message_id.to_owned(), step });
-    }
-
-    /// Delivers what is due, for ever. Without a function nothing is delivered, and nothing fails.
-    async fn poll(&self, runtime: &RuntimeApi) {
-        loop {
-            let due = self.messages().waiting.iter().map(|message| message.due).min();
-            match due {
-                None => self.posted.notified().await,
-                Some(due) if due > Instant::now() => tokio::select! {
-                    () = sleep_until(due) => {}
-                    () = self.posted.notified() => {}
-                },
-                Some(_) => {
-                    runtime.connected().await;
-                    self.deliver(runtime).await;
-                }
-            }
-        }
-    }
-
-    async fn deliver(&self, runtime: &RuntimeApi) {
-        let batch = self.take_due();
-        for message in &batch {
-            self.report(&message.id, Step::Delivered(message.receives));
-        }
-        let event = json!({"Records": batch.iter().map(Message::record).collect::<Vec<_>>()}).to_string();
-        let answer = timeout(FUNCTION_TIME, runtime.invoke(event, Deadline::After(FUNCTION_TIME))).await;
-        let failed = failed(answer.ok().flatten().as_ref());
-        for mut message in batch {
-            let has_failed = failed.as_ref().is_none_or(|failed| failed.contains(&message.id));
-            let step = match message.receives {
-                _ if !has_failed => Step::Done,
-                MAX_RECEIVES => Step::GivenUp,
-                _ => Step::ComesBack,
-            };
-            self.report(&message.id, step.clone());
-            if step == Step::ComesBack {
-                message.due = Instant::now() + self.visibility;
-                self.messages().waiting.push(message);
-            }
-        }
-    }
-
-    /// The messages of the next batch, the longest due first.
-    fn take_due(&self) -> Vec<Message> {
-        let mut messages = self.messages();
-        messages.waiting.sort_by_key(|message| message.due);
-        let now = Instant::now();
-        let due = messages.waiting.iter().take_while(|message| message.due <= now).count();
-        let mut batch: Vec<Message> = messages.waiting.drain(..due.min(MAX_BATCH)).collect();
-        for message in &mut batch {
-            message.receives += 1;
-        }
-        batch
-    }
-}
-
-impl Message {
-    /// The record as Lambda hands it over.
-    fn record(&self) -> Value {
-        json!({
-            "messageId": self.id,
-            "receiptHandle": "MessageReceiptHandle",
-            "body": self.body,
-            "attributes": {"ApproximateReceiveCount": self.receives.to_string(), "SentTimestamp": "1795421760000"},
-            "messageAttributes": {},
-            "eventSource": "aws:sqs",
-            "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:close-order",
-            "awsRegion": "eu-central-1",
-        })
-    }
-}
-
-/// The ids of the messages that failed; `None` for all of them, as Lambda has it when there is no valid answer.
-fn failed(answer: Option<&Answer>) -> Option<HashSet<String>> {
-    let Some(answer @ Answer::Response(_)) = answer else { return None };
-    let answer = answer.json();
+/// The ids of the messages that an answer to a batch says have failed; `None`, for all, if it is no valid answer, as
+/// Lambda has it.
+#[must_use]
+pub fn failed(answer: &Value) -> Option<HashSet<String>> {
     let failures = answer.get("batchItemFailures")?.as_array()?;
     failures.iter().map(|failure| failure.get("itemIdentifier")?.as_str().map(str::to_owned)).collect()
+}
+
+impl Service for Sqs {
+    const SIGNING_NAME: &'static str = "sqs";
+    const TARGET: &'static str = "AmazonSQS.";
+
+    fn receive(&mut self, operation: &str, request: &Value, _: bool) -> Option<Reaction> {
+        let single = [request.clone()];
+        let entries = match operation {
+            "SendMessage" => &single[..],
+            "SendMessageBatch" | "ChangeMessageVisibilityBatch" => {
+                request.get("Entries").and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
+            }
+            _ => return None,
+        };
+        let queue = request.get("QueueUrl").and_then(Value::as_str).unwrap_or_default();
+        let queue = queue.rsplit('/').next().filter(|&name| [ORDERS, INVALID_ORDERS].contains(&name));
+        let Some(queue) = queue.map(str::to_owned) else {
+            let name = "com.amazonaws.sqs#QueueDoesNotExist";
+            return Some(Reaction::error(400, name, "The specified queue does not exist."));
+        };
+        if !(1..=MAX_ENTRIES).contains(&entries.len()) {
+            let name = "com.amazonaws.sqs#TooManyEntriesInBatchRequest";
+            return Some(Reaction::error(400, name, "A batch request has 1 to 10 entries."));
+        }
+        let n = match self.failure {
+            None | Some(Failure::ResetAfter) => usize::MAX,
+            Some(Failure::EveryNth(n)) => n,
+            Some(Failure::InternalError) => return Some(Reaction::error(500, "InternalFailure", "internal error")),
+            Some(Failure::AccessDenied) => {
+                return Some(Reaction::error(403, "AccessDeniedException", "not authorized to perform this action"));
+            }
+            Some(Failure::Hang) => return Some(Reaction::Hang),
+            Some(Failure::Reset) => return Some(Reaction::Reset),
+        };
+        let mut results = entries.iter().map(|entry| self.entry(operation, &queue, entry, n)).collect::<Vec<_>>();
+        Some(match self.failure {
+            Some(Failure::ResetAfter) => Reaction::Reset,
+            _ if operation == "SendMessage" => match results.pop() {
+                Some(Ok(answer)) => Reaction::Answer(answer),
+                Some(Err((name, _))) => Reaction::error(400, name, "the message could not be sent"),
+                None => Reaction::Unavailable,
+            },
+            _ => {
+                let (successful, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+                let successful: Vec<Value> = successful.into_iter().filter_map(Result::ok).collect();
+                let failed: Vec<Value> = failed.into_iter().filter_map(Result::err).map(|(_, entry)| entry).collect();
+                Reaction::Answer(json!({"Successful": successful, "Failed": failed}))
+            }
+        })
+    }
+
+    fn delay(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Sqs {
+    /// Does what one entry asks for: its result, or the name of its error and that as a failed entry.
+    fn entry(&mut self, operation: &str, queue: &str, entry: &Value, n: usize) -> Result<Value, (&'static str, Value)> {
+        self.entries += 1;
+        let id = entry.get("Id").cloned().unwrap_or_default();
+        let done = if self.entries.is_multiple_of(n) {
+            Err("InternalError")
+        } else if operation == "ChangeMessageVisibilityBatch" {
+            self.change_visibility(entry)
+        } else {
+            self.send(queue, entry)
+        };
+        match done {
+            Ok(mut answer) => {
+                if let Value::Object(fields) = &mut answer {
+                    fields.insert("Id".to_owned(), id);
+                }
+                Ok(answer)
+            }
+            Err(name) => {
+                let is_ours = name == "InternalError";
+                Err((name, json!({"Id": id, "Code": name, "SenderFault": !is_ours, "Message": "the entry failed"})))
+            }
+        }
+    }
+
+    fn change_visibility(&mut self, entry: &Value) -> Result<Value, &'static str> {
+        let receipt = entry.get("ReceiptHandle").and_then(Value::as_str).unwrap_or_default();
+        let seconds = entry.get("VisibilityTimeout").and_then(Value::as_u64).ok_or("MissingParameter")?;
+        if seconds > MAX_VISIBILITY {
+            return Err("InvalidParameterValue");
+        }
+        let wait = Duration::from_secs(seconds);
+        if self.messages.change_visibility(receipt, wait) { Ok(json!({})) } else { Err("ReceiptHandleIsInvalid") }
+    }
+
+    fn send(&mut self, queue: &str, entry: &Value) -> Result<Value, &'static str> {
+        let body = entry.get("MessageBody").and_then(Value::as_str).filter(|body| !body.is_empty());
+        let body = body.ok_or("InvalidParameterValue")?;
+        let delay = entry.get("DelaySeconds").and_then(Value::as_u64).unwrap_or_default();
+        if delay > MAX_DELAY.into() {
+            return Err("InvalidParameterValue");
+        }
+        let id = if queue == ORDERS {
+            self.messages.send(body, Duration::from_secs(delay))
+        } else {
+            let reason = entry.pointer("/MessageAttributes/reason/StringValue").and_then(Value::as_str);
+            self.messages.set_aside(body, reason.unwrap_or_default())
+        };
+        Ok(json!({"MessageId": id}))
+    }
 }

@@ -1,33 +1,174 @@
-//! The local queue.
+//! SQS, and the local queue in front of a function.
 
 use std::time::Duration;
 
 use sandbox::mock::{
-    queue::{Queue, Report, Step},
+    queue::{Failure, Poller, Queue, Report, SetAside, Step, event, failed},
     runtime::RuntimeApi,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::support::{body_of, exchange, soon};
+use crate::support::{authorization, body_of, exchange, soon};
 
+const LOCAL: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+async fn queue(visibility: Duration) -> Queue {
+    Queue::start(LOCAL.into(), visibility, 3).await.unwrap()
+}
+
+/// Makes a call; its HTTP status and body.
+async fn call(queue: &Queue, action: &str, request: &Value) -> std::io::Result<(u16, Value)> {
+    let headers = format!("x-amz-target: AmazonSQS.{action}\r\n{}", authorization("sqs"));
+    let reply = exchange(&queue.url(), "POST /", &headers, request.to_string().as_bytes()).await?;
+    let status = reply.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or(std::io::ErrorKind::ConnectionReset)?;
+    Ok((status, serde_json::from_str(body_of(&reply)).unwrap_or_default()))
+}
+
+fn invalid_orders_url(queue: &Queue) -> String {
+    queue.environment()[1].1.clone()
+}
+
+#[tokio::test]
+async fn what_was_received_is_under_way_then_deleted_or_visible_again_and_in_the_end_a_dead_letter() {
+    let queue = queue(Duration::ZERO).await;
+    let ids = ["one", "two"].map(|body| queue.send(body, Duration::ZERO));
+    let received = queue.receive(10);
+    assert_eq!(received.iter().map(|it| &it.message_id).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert_eq!((queue.receive(10), queue.next_visible()), (vec![], None));
+    queue.finish(&received, failed(&json!({"batchItemFailures": [{"itemIdentifier": ids[1]}]})).as_ref());
+    for receives in [2, 3] {
+        let received = queue.receive(10);
+        let attributes = &received[0].record["attributes"];
+        assert_eq!(attributes["ApproximateReceiveCount"], receives.to_string());
+        assert!(attributes["ApproximateFirstReceiveTimestamp"].as_str().unwrap().len() == 13, "{attributes}");
+        // No valid answer is a failure of every message, too.
+        queue.finish(&received, failed(&json!({"batchItemFailures": [{}]})).as_ref());
+    }
+    assert_eq!((queue.receive(10), queue.left()), (vec![], (0, 1)));
+}
+
+#[tokio::test]
+async fn a_record_is_what_lambda_hands_over() {
+    let queue = queue(Duration::ZERO).await;
+    let id = queue.send("one", Duration::ZERO);
+    let event = event(&queue.receive(10));
+    let record = &event["Records"][0];
+    assert_eq!(record["messageId"], id);
+    assert_eq!([&record["body"], &record["eventSource"]], ["one", "aws:sqs"]);
+    let url = queue.orders_url();
+    let mut parts = url.rsplit('/');
+    let [name, account] = [parts.next(), parts.next()].map(Option::unwrap);
+    assert_eq!(record["eventSourceARN"], format!("arn:aws:sqs:eu-central-1:{account}:{name}"));
+}
+
+#[tokio::test]
+async fn the_visibility_of_what_was_received_can_be_changed_each_time_by_its_last_receipt() {
+    let queue = queue(Duration::ZERO).await;
+    let _ = queue.send("one", Duration::ZERO);
+    let received = queue.receive(10);
+    let receipt = received[0].record["receiptHandle"].clone();
+    let entry =
+        |id, receipt: &Value, seconds: u32| json!({"Id": id, "ReceiptHandle": receipt, "VisibilityTimeout": seconds});
+    let request = json!({"QueueUrl": queue.orders_url(), "Entries": [
+        entry("a", &receipt, 100), entry("b", &json!("another"), 100), entry("c", &receipt, 43_201),
+    ]});
+    let (status, answer) = call(&queue, "ChangeMessageVisibilityBatch", &request).await.unwrap();
+    assert_eq!((status, &answer["Successful"]), (200, &json!([{"Id": "a"}])));
+    let codes: Vec<_> = answer["Failed"].as_array().unwrap().iter().map(|it| [&it["Id"], &it["Code"]]).collect();
+    assert_eq!(codes, [["b", "ReceiptHandleIsInvalid"], ["c", "InvalidParameterValue"]]);
+    queue.finish(&received, None);
+    let left = queue.next_visible().unwrap() - tokio::time::Instant::now();
+    assert!((99..=100).contains(&left.as_secs()), "{left:?}");
+}
+
+#[tokio::test]
+async fn messages_are_sent_to_both_queues() {
+    let queue = queue(Duration::ZERO).await;
+    let mut reports = queue.watch();
+    let order = json!({"QueueUrl": queue.orders_url(), "MessageBody": "order", "DelaySeconds": 900});
+    let (status, answer) = call(&queue, "SendMessage", &order).await.unwrap();
+    assert_eq!(status, 200);
+    let report = reports.recv().await.unwrap();
+    assert_eq!(
+        (report.message_id, report.step),
+        (answer["MessageId"].as_str().unwrap().to_owned(), Step::Sent(Duration::from_mins(15)))
+    );
+
+    let reason = json!({"reason": {"DataType": "String", "StringValue": "why"}});
+    let invalid = json!({"QueueUrl": invalid_orders_url(&queue), "Entries": [
+        {"Id": "0", "MessageBody": "no order", "MessageAttributes": reason}, {"Id": "1", "MessageBody": ""},
+    ]});
+    let (_, answer) = call(&queue, "SendMessageBatch", &invalid).await.unwrap();
+    assert_eq!([&answer["Successful"][0]["Id"], &answer["Failed"][0]["Id"]], ["0", "1"]);
+    assert_eq!(queue.invalid_orders(), [SetAside { body: "no order".to_owned(), reason: "why".to_owned() }]);
+}
+
+#[tokio::test]
+async fn what_is_no_call_of_sqs_or_of_these_queues_is_rejected() {
+    let queue = queue(Duration::ZERO).await;
+    let to = |url: &str, entries: usize| {
+        let entries: Vec<_> = (0..entries).map(|id| json!({"Id": id.to_string(), "MessageBody": "x"})).collect();
+        json!({"QueueUrl": url, "Entries": entries})
+    };
+    let ours = queue.orders_url();
+    for (action, request, name) in [
+        ("PurgeQueue", to(&ours, 1), "UnknownOperationException"),
+        ("SendMessageBatch", to("http://127.0.0.1/123456789012/another", 1), "com.amazonaws.sqs#QueueDoesNotExist"),
+        ("SendMessageBatch", to(&ours, 0), "com.amazonaws.sqs#TooManyEntriesInBatchRequest"),
+        ("SendMessageBatch", to(&ours, 11), "com.amazonaws.sqs#TooManyEntriesInBatchRequest"),
+        ("SendMessage", json!({"QueueUrl": ours, "MessageBody": "x", "DelaySeconds": 901}), "InvalidParameterValue"),
+    ] {
+        let (status, answer) = call(&queue, action, &request).await.unwrap();
+        assert_eq!((status, &answer["__type"]), (400, &json!(name)), "{action}");
+    }
+    assert_eq!(queue.left(), (0, 0));
+}
+
+#[tokio::test]
+async fn calls_fail_as_they_are_told_to() {
+    let queue = queue(Duration::ZERO).await;
+    let send = json!({"QueueUrl": queue.orders_url(), "Entries": [
+        {"Id": "0", "MessageBody": "x"}, {"Id": "1", "MessageBody": "x"},
+    ]});
+    let call = || call(&queue, "SendMessageBatch", &send);
+    for (failure, expected) in [(Failure::InternalError, 500), (Failure::AccessDenied, 403)] {
+        queue.set_failure(Some(failure));
+        assert_eq!(call().await.unwrap().0, expected, "{failure:?}");
+    }
+    for (failure, sent) in [(Failure::Reset, 0), (Failure::ResetAfter, 2)] {
+        queue.set_failure(Some(failure));
+        assert!(call().await.is_err(), "{failure:?}");
+        assert_eq!(queue.left().0, sent, "{failure:?}");
+    }
+    queue.set_failure(Some(Failure::EveryNth(2)));
+    let (status, answer) = call().await.unwrap();
+    let counts = ["Successful", "Failed"].map(|name| answer[name].as_array().unwrap().len());
+    assert_eq!((status, counts, queue.left().0), (200, [1, 1], 3));
+    queue.set_failure(Some(Failure::Hang));
+    assert!(tokio::time::timeout(Duration::from_millis(50), call()).await.is_err());
+}
+
+/// A queue with a poller in front of a Runtime API.
 struct Bench {
     runtime: RuntimeApi,
-    queue: Queue,
+    poller: Poller,
     reports: UnboundedReceiver<Report>,
+    _queue: Queue,
 }
 
 async fn bench() -> Bench {
-    let local = ([127, 0, 0, 1], 0).into();
-    let runtime = RuntimeApi::start(local).await.unwrap();
-    let (queue, reports) =
-        Queue::start(local, runtime.clone(), Duration::ZERO, Duration::from_millis(10)).await.unwrap();
-    Bench { runtime, queue, reports }
+    let queue = queue(Duration::from_millis(10)).await;
+    let reports = queue.watch();
+    let runtime = RuntimeApi::start(LOCAL.into()).await.unwrap();
+    let poller = Poller::start(LOCAL.into(), queue.clone(), runtime.clone(), Duration::ZERO).await.unwrap();
+    Bench { runtime, poller, reports, _queue: queue }
 }
 
 impl Bench {
     async fn post(&self, path: &str, body: &str) -> String {
-        let url = self.queue.url();
+        let url = self.poller.url();
         exchange(url.trim_end_matches('/'), &format!("POST {path}"), "", body.as_bytes()).await.unwrap()
     }
 
@@ -49,49 +190,33 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn what_is_posted_is_delivered_as_a_batch_and_what_is_done_does_not_come_back() {
+async fn what_is_posted_is_delivered_as_a_batch_and_what_is_done_is_deleted() {
     let mut bench = bench().await;
     for body in ["one", "two"] {
         assert!(bench.post("/", body).await.starts_with("HTTP/1.1 200"));
-        assert_eq!(bench.step().await, Step::Posted(Duration::ZERO));
+        assert_eq!(bench.step().await, Step::Sent(Duration::ZERO));
     }
-    // Nothing is delivered while no function is there, and then all that is due.
+    // Nothing is received while no function is there, and then all that is visible.
     let second = |records: &[Value]| json!({"batchItemFailures": [{"itemIdentifier": records[1]["messageId"]}]});
     let records = bench.serve(second).await;
     let bodies = |records: &[Value]| records.iter().map(|record| record["body"].clone()).collect::<Vec<_>>();
     assert_eq!(bodies(&records), ["one", "two"]);
-    assert!(records.iter().all(|record| record["eventSource"] == "aws:sqs"), "{records:?}");
     let again = bench.serve(|_| json!({"batchItemFailures": []})).await;
     assert_eq!(bodies(&again), ["two"]);
-    assert_eq!(again[0]["attributes"]["ApproximateReceiveCount"], "2");
-    for expected in
-        [Step::Delivered(1), Step::Delivered(1), Step::Done, Step::ComesBack, Step::Delivered(2), Step::Done]
-    {
-        assert_eq!(bench.step().await, expected);
+    let mut steps = Vec::new();
+    while steps.len() < 6 {
+        steps.push(bench.step().await);
     }
-}
-
-#[tokio::test]
-async fn a_message_that_fails_for_the_fifth_time_is_given_up() {
-    let mut bench = bench().await;
-    bench.post("/", "one").await;
-    // No valid answer is a failure of every message, too.
-    for answer in [json!(null), json!({"batchItemFailures": [{}]}), json!({}), json!("no answer"), json!(null)] {
-        bench.serve(|_| answer).await;
-    }
-    let mut steps = vec![Step::Posted(Duration::ZERO)];
-    steps.extend((1..=4).flat_map(|receives| [Step::Delivered(receives), Step::ComesBack]));
-    steps.extend([Step::Delivered(5), Step::GivenUp]);
-    for expected in steps {
-        assert_eq!(bench.step().await, expected);
-    }
+    assert!(matches!(steps[3], Step::Failed(_)), "{steps:?}");
+    steps.remove(3);
+    assert_eq!(steps, [Step::Received(1), Step::Received(1), Step::Deleted, Step::Received(2), Step::Deleted]);
 }
 
 #[tokio::test]
 async fn a_message_can_have_a_delay_of_its_own() {
     let mut bench = bench().await;
     assert!(bench.post("/?delay=900", "late").await.contains("\"DelaySeconds\":900"));
-    assert_eq!(bench.step().await, Step::Posted(Duration::from_mins(15)));
+    assert_eq!(bench.step().await, Step::Sent(Duration::from_mins(15)));
     bench.post("/", "now").await;
     let records = bench.serve(|_| json!({"batchItemFailures": []})).await;
     assert_eq!((records.len(), &records[0]["body"]), (1, &json!("now")));

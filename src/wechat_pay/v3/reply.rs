@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use super::{keys::Keys, request::WECHATPAY_SERIAL, signature::response_text, time_end};
+use super::{keys::Keys, request::WECHATPAY_SERIAL, signature::response_text};
 use crate::wechat_pay::{
     Call, Fields, OrderState, Payment, Reply, ReplyCode, Request, VerifyError, json::Object, wire::WireResponse,
 };
@@ -284,9 +285,18 @@ fn payment(object: &JsonFields) -> Payment {
             .and_then(|amount| amount.get("currency")?.as_str())
             .filter(|it| !it.is_empty())
             .map(str::to_owned),
-        time_end: text(object, "success_time").and_then(time_end::from_rfc_3339),
+        time_end: text(object, "success_time").and_then(beijing_time),
         attach: field("attach"),
     }
+}
+
+/// `2018-06-08T10:34:56+08:00` as API v2 writes it: `yyyyMMddHHmmss`, Beijing time.
+fn beijing_time(success_time: &str) -> Option<String> {
+    let moment = OffsetDateTime::parse(success_time, &Rfc3339).ok()?;
+    let moment = moment.checked_to_offset(UtcOffset::from_hms(8, 0, 0).ok()?)?;
+    let ((year, month, day), (hour, minute, second)) = (moment.to_calendar_date(), moment.to_hms());
+    let month = u8::from(month);
+    Some(format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}"))
 }
 
 #[cfg(test)]
@@ -746,6 +756,22 @@ mod tests {
                 (Some(expected), expected != OrderState::Open),
                 "{trade_state}"
             );
+        }
+    }
+
+    #[test]
+    fn a_success_time_is_written_in_beijing_time() {
+        for (success_time, expected) in [
+            ("2018-06-08T10:34:56+08:00", Some("20180608103456")),
+            ("2018-06-08T02:34:56Z", Some("20180608103456")),
+            ("2018-06-08T02:34:56.789Z", Some("20180608103456")),
+            ("2026-12-31T23:00:00-01:30", Some("20270101083000")),
+            ("2018-06-08T10:34:56", None),
+            ("2026-02-29T10:34:56+08:00", None),
+            ("20180608103456", None),
+            ("", None),
+        ] {
+            assert_eq!(beijing_time(success_time).as_deref(), expected, "{success_time}");
         }
     }
 
