@@ -44,7 +44,7 @@ pub enum Malformed {
     #[error("the secret must be UTF-8 text")]
     NotUtf8,
     /// It isn't a JSON object.
-    #[error("the secret must be a JSON object with mch_id and either api_key and appid or private_key")]
+    #[error("the secret must be a JSON object with mch_id and api_key (API v2) or private_key (API v3)")]
     NotAnObject,
     /// A field that means nothing here is there twice; its name is not shown, since a value may stand in its place.
     #[error("the secret has a field twice")]
