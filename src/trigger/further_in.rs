@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::order::{OutTradeNo, field_of};
+use crate::order::{Name, OutTradeNo, field_of};
 
 /// How much of a text is searched for the path, in bytes.
 const MAX_SEARCHED: usize = 64 * 1024;
@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(Name(name)) = map.next_key()? {
             let is_shown = (1..=MAX_NAME).contains(&name.len())
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
             let step = format!(".{}", if is_shown { &*name } else { "*" });

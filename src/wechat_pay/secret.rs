@@ -13,7 +13,7 @@ use super::{
     v3::keys::{KeyFields, Keys},
 };
 
-/// Length of an API v2 key, in characters ("APIv2密钥", merchant platform).
+/// Length of an API v2 key, in characters (`APIv2密钥`, merchant platform).
 const API_KEY_CHARACTERS: usize = 32;
 
 /// The fields of API v3: whether one of them is there says that API v3 is meant.
