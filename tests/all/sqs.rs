@@ -239,7 +239,7 @@ async fn an_order_that_hangs_does_not_hold_up_the_records_behind_it() {
 
 /// A world whose function has its queues.
 async fn world_with_queue() -> (World, Queue) {
-    let queue = Queue::start(([127, 0, 0, 1], 0).into(), Duration::from_secs(3600), 480).await.unwrap();
+    let queue = Queue::start(([127, 0, 0, 1], 0).into(), Duration::from_hours(1), 480).await.unwrap();
     let variables = queue.environment();
     let adapt = |function| variables.into_iter().fold(function, sandbox_env);
     (world_with(Identity::default(), adapt).await, queue)
