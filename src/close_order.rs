@@ -100,7 +100,8 @@ impl<E: Exchanger> CloseOrder<E> {
         let mut log = OrderLog::new(invocation);
         log.order(order);
         let confirm = order.confirm.unwrap_or(confirm_by_default);
-        let answer = without_panic(async {
+        // Boxed: a batch has ten of them, and every caller's future would hold it.
+        let operation = Box::pin(async {
             match self.start(order, deadline, &mut log).await {
                 Ok(mut operation) => operation.run(confirm).await,
                 Err(fault) => {
@@ -110,8 +111,8 @@ impl<E: Exchanger> CloseOrder<E> {
                     Answer { is_rate_limited, ..Answer::fault(fault) }
                 }
             }
-        })
-        .await;
+        });
+        let answer = without_panic(operation).await;
         log.write(&answer);
         answer
     }

@@ -303,7 +303,7 @@ mod tests {
 
     /// The order's wait at `now`, 2026-11-23T00:00:00Z.
     fn too_early(field: &str) -> Fault {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_392_000);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(498_720);
         let order = Order::from_json(&format!(r#"{{"out_trade_no": "1", {field}}}"#), "event").unwrap();
         Fault::TooEarly(order.wait(now).unwrap().unwrap())
     }

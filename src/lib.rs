@@ -8,24 +8,12 @@
 //! comes next. What it came to goes back the same way as an [`answer`], with an [`outcome`] in it; a batch's outcomes are
 //! published by [`outcome_events`].
 //!
-//! | to change | look in |
-//! | --- | --- |
-//! | what an order may look like | [`order`] |
-//! | what a caller gets back | [`answer`], and [`fault`] when there is no reply of WeChat Pay's |
-//! | what counts as a reply | [`wechat_pay`], its `reply` |
-//! | when another attempt is made, and where | [`close_order`], its `next_step` |
-//! | when an order is queried, and what that decides | [`close_order`], its `decision` |
-//! | what the log says of an order | [`close_order`], its `order_log` |
-//! | a new kind of caller | [`trigger`] |
-//! | a setting | [`config`] |
-//! | how a secret is cached, and which merchant an order is of | [`merchants`] |
-//! | how records wait in the queue, and where invalid ones go | [`queue`] |
-//! | TLS, connections, root certificates | [`http_client`] |
+//! `ARCHITECTURE.md` has the way of an order, the walls between the modules, and where to change what.
 //!
 //! [`close_order`] decides about every attempt at WeChat Pay; a call of AWS may be attempted twice by its SDK. The project's
 //! own variables and Lambda's log variables are read in [`config`], AWS's in [`aws`], the rest of Lambda's by its runtime.
-//! The key is exposed where [`wechat_pay::signature`] feeds it to the digest, and where two merchants are compared, in
-//! constant time.
+//! A key is exposed where `wechat_pay::v2` feeds it to the digest or `wechat_pay::v3` signs with it, and where two
+//! secrets are compared, in constant time.
 
 pub mod answer;
 pub mod aws;

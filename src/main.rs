@@ -13,7 +13,7 @@ use std::{
 
 use close_order::{
     aws, close_order::CloseOrder, config::Config, http_client, log, merchants::Merchants,
-    outcome_events::OutcomeEvents, trigger, wechat_pay,
+    outcome_events::OutcomeEvents, queue::Queue, trigger, wechat_pay,
 };
 use lambda_runtime::{
     LambdaInvocation, Runtime, service_fn,
@@ -83,6 +83,7 @@ async fn serve() -> Result<(), Error> {
     let http = http_client::new(config.roots)?;
     let secrets = aws::settings(aws::Service::SecretsManager, http.clone(), |variable| env::var(variable).ok());
     let outcome_events = config.outcome_event_bus.map(|bus| OutcomeEvents::new(bus, http.clone()));
+    let queue = config.queues.map(|(orders, invalid_orders)| Queue::new(orders, invalid_orders, http.clone()));
     let endpoints: Vec<_> =
         [&config.preferred_endpoint].into_iter().chain(&config.other_endpoints).map(ToString::to_string).collect();
     let close_order = CloseOrder::new(
@@ -101,7 +102,7 @@ async fn serve() -> Result<(), Error> {
         "start"
     );
 
-    let function = Arc::new(trigger::Function::new(close_order, outcome_events, None));
+    let function = Arc::new(trigger::Function::new(close_order, outcome_events, queue));
     let worker_ended = Arc::new(Notify::new());
     let runtime = Runtime::new(service_fn(move |event| {
         let function = Arc::clone(&function);

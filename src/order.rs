@@ -11,7 +11,7 @@ mod fields;
 use std::{borrow::Cow, fmt, time::SystemTime};
 
 pub use earliest::{CloseAt, TimeStart, Wait, WaitFor};
-pub(crate) use event::field_of;
+pub(crate) use event::{Name, field_of};
 pub use fields::{MchId, NonceStr, OutTradeNo, SubAppid, SubMchId};
 
 /// An order to close, every field within WeChat Pay's limits.

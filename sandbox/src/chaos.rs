@@ -18,7 +18,7 @@ use std::{
 pub use ledger::{Ledger, Rule};
 pub use plan::{Incident, Job, MerchantPlan, Part, Plan, PlannedOrder, Work};
 
-/// Runs a plan with so many functions side by side; `progress` hears how many orders are settled, of how many.
+/// Runs a plan with so many functions side by side; `progress` hears how many orders had their turn, of how many.
 ///
 /// # Errors
 /// When the mocks or the function can't be started.
@@ -29,12 +29,12 @@ pub async fn run(
     progress: impl Fn(usize, usize) + Send + Sync + 'static,
 ) -> anyhow::Result<Ledger> {
     let orders = plan.orders();
-    let (settled, progress) = (Arc::<AtomicUsize>::default(), Arc::new(progress));
+    let (begun, progress) = (Arc::<AtomicUsize>::default(), Arc::new(progress));
     let mut ledger = Ledger::default();
     for merchant in plan.merchants {
-        let (settled, progress) = (Arc::clone(&settled), Arc::clone(&progress));
-        let settle = move |more| progress(settled.fetch_add(more, Ordering::Relaxed) + more, orders);
-        ledger = run::run(merchant, program, functions, ledger, settle).await?;
+        let (begun, progress) = (Arc::clone(&begun), Arc::clone(&progress));
+        let report = move |more| progress(begun.fetch_add(more, Ordering::Relaxed) + more, orders);
+        ledger = run::run(merchant, program, functions, ledger, report).await?;
     }
     Ok(ledger)
 }

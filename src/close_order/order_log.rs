@@ -23,7 +23,7 @@ const MAX_TEXT: usize = 128;
 const MAX_REASON: usize = 64;
 
 /// How long overdue a record is that is called stuck when it fails: at the tenth attempt, three minutes apart.
-const STUCK: Duration = Duration::from_secs(1620);
+const STUCK: Duration = Duration::from_mins(27);
 
 /// What is known of an order so far; it outlives an attempt that panics.
 #[derive(Debug)]

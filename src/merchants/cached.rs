@@ -446,8 +446,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_secret_that_turns_malformed_is_not_used_and_not_covered_up_by_the_last_one() {
         for (answer, expected) in [
-            (Answer::Secret("{}".to_owned()), "the secret's appid is missing"),
-            (Answer::Secret(String::new()), "the secret must be a JSON object with appid, mch_id and api_key"),
+            (Answer::Secret("{}".to_owned()), "the secret's mch_id is missing"),
+            (
+                Answer::Secret(String::new()),
+                "the secret must be a JSON object with mch_id and api_key (API v2) or private_key (API v3)",
+            ),
             (Answer::Binary(vec![0xff]), "the secret must be UTF-8 text"),
         ] {
             let secrets = MockSecrets::new(secret(KEY));

@@ -201,7 +201,7 @@ mod tests {
             (Answer::Error("AccessDeniedException"), unavailable("Secrets Manager answered AccessDeniedException")),
             (Answer::Status(503), unavailable("Secrets Manager answered with an error")),
             (Answer::Hang, unavailable("Secrets Manager did not answer in time")),
-            (Answer::Secret("{}".to_owned()), unavailable("the secret's appid is missing")),
+            (Answer::Secret("{}".to_owned()), unavailable("the secret's mch_id is missing")),
         ] {
             let (secrets, merchants) = world().await;
             secrets.set_for("1", answer.clone());

@@ -15,21 +15,31 @@ use super::{
 /// The name of the field that asks for a query.
 const CONFIRM: &str = "confirm";
 
-/// The fields of an order: its name, and the name in wx-server-sdk's spelling.
-const FIELDS: [(&str, &str); 8] = [
-    (MchId::NAME, "mchId"),
-    (SubMchId::NAME, "subMchId"),
-    (OutTradeNo::NAME, "outTradeNo"),
-    (NonceStr::NAME, "nonceStr"),
-    (SubAppid::NAME, "subAppid"),
-    (TimeStart::NAME, "timeStart"),
-    (CloseAt::NAME, "closeAt"),
-    (CONFIRM, CONFIRM),
+/// The fields of an order.
+const FIELDS: [&str; 8] = [
+    MchId::NAME,
+    SubMchId::NAME,
+    OutTradeNo::NAME,
+    NonceStr::NAME,
+    SubAppid::NAME,
+    TimeStart::NAME,
+    CloseAt::NAME,
+    CONFIRM,
 ];
 
 /// The field that a name of an event is, in either spelling: under its name on the wire.
 pub(crate) fn field_of(name: &str) -> Option<&'static str> {
-    FIELDS.iter().find(|(wire, camel_case)| name == *wire || name == *camel_case).map(|(wire, _)| *wire)
+    Some(match name {
+        MchId::NAME | "mchId" => MchId::NAME,
+        SubMchId::NAME | "subMchId" => SubMchId::NAME,
+        OutTradeNo::NAME | "outTradeNo" => OutTradeNo::NAME,
+        NonceStr::NAME | "nonceStr" => NonceStr::NAME,
+        SubAppid::NAME | "subAppid" => SubAppid::NAME,
+        TimeStart::NAME | "timeStart" => TimeStart::NAME,
+        CloseAt::NAME | "closeAt" => CloseAt::NAME,
+        CONFIRM => CONFIRM,
+        _ => return None,
+    })
 }
 
 pub(super) fn parse(event: &str, name: &'static str) -> Result<Order, Invalid> {
@@ -152,6 +162,10 @@ impl<'de> Deserialize<'de> for RawOrder {
     }
 }
 
+/// A name in an event, borrowed from its text where that is possible.
+#[derive(Deserialize)]
+pub(crate) struct Name<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
 struct RawOrderVisitor;
 
 impl<'de> Visitor<'de> for RawOrderVisitor {
@@ -163,11 +177,14 @@ impl<'de> Visitor<'de> for RawOrderVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawOrder, A::Error> {
         let mut raw = RawOrder::default();
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let mut fields = raw.0.iter_mut().zip(FIELDS);
-            match fields.find(|(_, (name, camel_case))| key == *name || key == *camel_case) {
-                Some((field, (name, _))) => field.add(map.next_value::<&RawValue>()?, key != name),
-                None => drop(map.next_value::<IgnoredAny>()?),
+        while let Some(Name(key)) = map.next_key()? {
+            let Some(name) = field_of(&key) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value = map.next_value::<&RawValue>()?;
+            if let Some((field, _)) = raw.0.iter_mut().zip(FIELDS).find(|(_, field)| *field == name) {
+                field.add(value, key != name);
             }
         }
         Ok(raw)

@@ -3,7 +3,7 @@
 //! There is one rule and no list of services: what is a JSON object with an order number at its top level is an order.
 //! Of what is not, the message says what came, and where the number stands if it is further in.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
@@ -12,7 +12,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{further_in, http::HttpRequest, sqs::Batch};
-use crate::order::{Invalid, KnownIds, Order, OutTradeNo, Problem};
+use crate::order::{Invalid, KnownIds, Name, Order, OutTradeNo, Problem, field_of};
 
 /// What an error about the whole calls it.
 const EVENT: &str = "event";
@@ -47,7 +47,7 @@ impl<'a> Event<'a> {
             if let Some(request) = HttpRequest::of(fields) {
                 return Self::Http(request);
             }
-            if let Some(batch) = fields.get("Records").and_then(Batch::of) {
+            if let Some(batch) = fields.records.and_then(Batch::of) {
                 return Self::Batch(batch);
             }
         }
@@ -75,7 +75,7 @@ fn order_of(text: &str, fields: &Fields<'_>, name: &'static str) -> Result<Order
         "is an outcome event that was routed back: a rule's target must not be the orders queue",
     );
     let order = Order::from_json(text, name);
-    if fields.get("outcome").is_none() || fields.get("message_id").is_none() {
+    if fields.outcome.is_none() || fields.message_id.is_none() {
         return order;
     }
     Err(match order {
@@ -94,7 +94,7 @@ fn is_mistake(text: &str, outside: &Outside<'_>) -> bool {
 /// What a text is at its top level.
 #[derive(Debug)]
 enum Outside<'a> {
-    Object(Fields<'a>),
+    Object(Box<Fields<'a>>),
     /// A list, with its first element.
     List(Option<&'a RawValue>),
     /// A string with JSON in it, or with what is not Unicode.
@@ -128,78 +128,81 @@ impl<'a> Outside<'a> {
     }
 }
 
-/// The names that are looked for at the top level of an object.
-const NAMES: [&str; 14] = [
-    "Records",
-    "requestContext",
-    "version",
-    "httpMethod",
-    "headers",
-    "multiValueHeaders",
-    "body",
-    "isBase64Encoded",
-    "outcome",
-    "message_id",
-    "TopicArn",
-    "detail-type",
-    "requestPayload",
-    "eventSource",
-];
-
-/// The top level of an object. Only what is asked for is kept: an event may have hundreds of thousands of fields.
+/// The top level of an object. Only what is asked for is kept: an event may have hundreds of thousands of fields. A value is
+/// absent if it is `null`; of those with the same name, the last counts.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
-    /// The values of the [`NAMES`] that are not `null`; of those with the same name, the last.
-    values: [Option<&'a RawValue>; NAMES.len()],
     is_empty: bool,
     /// Whether there is an order number, `null` or not.
     has_number: bool,
     /// Whether there is another field of an order.
     has_order_field: bool,
+    pub(super) version: Option<&'a RawValue>,
+    pub(super) http_method: Option<&'a RawValue>,
+    pub(super) request_context: Option<&'a RawValue>,
+    pub(super) headers: Option<&'a RawValue>,
+    pub(super) multi_value_headers: Option<&'a RawValue>,
+    pub(super) body: Option<&'a RawValue>,
+    pub(super) is_base64_encoded: Option<&'a RawValue>,
+    records: Option<&'a RawValue>,
+    outcome: Option<&'a RawValue>,
+    message_id: Option<&'a RawValue>,
+    topic_arn: Option<&'a RawValue>,
+    detail_type: Option<&'a RawValue>,
+    request_payload: Option<&'a RawValue>,
 }
 
-impl<'a> Fields<'a> {
-    /// The raw value of one of the [`NAMES`], unless it is absent or `null`.
-    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.values.iter().zip(NAMES).find_map(|(value, known)| value.filter(|_| known == name))
-    }
-
-    /// The value of one of the [`NAMES`], if it has this type.
-    pub(super) fn read<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
-        serde_json::from_str(self.get(name)?.get()).ok()
-    }
+/// A value that is there and has this type.
+pub(super) fn read<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(value?.get()).ok()
 }
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Fields { is_empty: true, ..Fields::default() };
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                    fields.is_empty = false;
-                    if let Some(name) = crate::order::field_of(&key) {
-                        let is_number = name == OutTradeNo::NAME;
-                        fields.has_number |= is_number;
-                        fields.has_order_field |= !is_number;
-                    }
-                    let value = map.next_value::<&RawValue>()?;
-                    if let Some((kept, _)) = fields.values.iter_mut().zip(NAMES).find(|(_, name)| key == *name) {
-                        *kept = Some(value).filter(|value| value.get() != "null");
-                    }
-                }
-                Ok(fields)
-            }
-        }
-
         deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields { is_empty: true, ..Fields::default() };
+        while let Some(Name(name)) = map.next_key()? {
+            fields.is_empty = false;
+            let kept = match &*name {
+                "version" => &mut fields.version,
+                "httpMethod" => &mut fields.http_method,
+                "requestContext" => &mut fields.request_context,
+                "headers" => &mut fields.headers,
+                "multiValueHeaders" => &mut fields.multi_value_headers,
+                "body" => &mut fields.body,
+                "isBase64Encoded" => &mut fields.is_base64_encoded,
+                "Records" => &mut fields.records,
+                "outcome" => &mut fields.outcome,
+                "message_id" => &mut fields.message_id,
+                "TopicArn" => &mut fields.topic_arn,
+                "detail-type" => &mut fields.detail_type,
+                "requestPayload" => &mut fields.request_payload,
+                name => {
+                    match field_of(name) {
+                        Some(OutTradeNo::NAME) => fields.has_number = true,
+                        Some(_) => fields.has_order_field = true,
+                        None => {}
+                    }
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *kept = Some(map.next_value::<&RawValue>()?).filter(|value| value.get() != "null");
+        }
+        Ok(fields)
     }
 }
 
@@ -288,24 +291,20 @@ fn what_came(outside: &Outside<'_>, name: &'static str) -> Option<Problem> {
 
 /// Who sent an object that carries no order, if its form tells, and what to do.
 fn sender(fields: &Fields<'_>) -> Option<Problem> {
-    let has = |name: &str| fields.get(name).is_some();
-    let source = || {
-        let FirstElement(first) = fields.read("Records")?;
-        first.and_then(source_of)
-    };
-    Some(if has("TopicArn") {
+    let source = || read(fields.records).and_then(|FirstElement(first)| source_of(first?));
+    Some(if fields.topic_arn.is_some() {
         SNS
-    } else if has("detail-type") {
+    } else if fields.detail_type.is_some() {
         Problem::new(
             "是EventBridge事件,请用InputPath $.detail 只发送订单",
             "is an EventBridge event: send only the order, with InputPath $.detail",
         )
-    } else if has("requestPayload") {
+    } else if fields.request_payload.is_some() {
         Problem::new(
             "是Lambda destination的记录,请发送订单本身",
             "is a Lambda destination's record: send the order itself",
         )
-    } else if has("Records") {
+    } else if fields.records.is_some() {
         match source() {
             Some(source) if source == "aws:sns" => SNS,
             Some(source) => Problem {
@@ -574,8 +573,8 @@ mod tests {
     fn of_names_that_are_there_twice_the_last_counts_and_null_counts_as_absent() {
         let fields: Fields<'_> =
             serde_json::from_str(r#"{"body": 1, "body": [2], "version": 3, "version": null}"#).unwrap();
-        assert_eq!(fields.get("body").map(RawValue::get), Some("[2]"));
-        assert!(fields.get("version").is_none() && fields.get("unknown").is_none());
+        assert_eq!(fields.body.map(RawValue::get), Some("[2]"));
+        assert!(fields.version.is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::order::{OutTradeNo, field_of};
+use crate::order::{Name, OutTradeNo, field_of};
 
 /// How much of a text is searched for the path, in bytes.
 const MAX_SEARCHED: usize = 64 * 1024;
@@ -35,15 +35,17 @@ pub(super) fn is_anywhere(json: &str) -> bool {
         let mut values = serde_json::Deserializer::from_str(string).into_iter::<&RawValue>();
         let Some(Ok(token)) = values.next() else { return false };
         rest = string.get(values.byte_offset()..).unwrap_or_default();
-        if rest.trim_ascii_start().starts_with(':') && serde_json::from_str(token.get()).is_ok_and(is_number) {
+        if rest.trim_ascii_start().starts_with(':')
+            && serde_json::from_str::<Cow<'_, str>>(token.get()).is_ok_and(|name| is_number(&name))
+        {
             return true;
         }
     }
     false
 }
 
-fn is_number(name: Cow<'_, str>) -> bool {
-    field_of(&name) == Some(OutTradeNo::NAME)
+fn is_number(name: &str) -> bool {
+    field_of(name) == Some(OutTradeNo::NAME)
 }
 
 /// A search under way, which stops at the first number.
@@ -119,11 +121,11 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(Name(name)) = map.next_key()? {
             let is_shown = (1..=MAX_NAME).contains(&name.len())
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
             let step = format!(".{}", if is_shown { &*name } else { "*" });
-            if is_number(name) {
+            if is_number(&name) {
                 self.search.found = Some(self.search.path.clone());
                 return Err(A::Error::custom("found"));
             }
@@ -238,7 +240,7 @@ mod tests {
             (r#"{"a\\": {"outTradeNo"  : 1}}"#.to_owned(), true),
             ("{}".to_owned(), false),
         ] {
-            assert_eq!(is_anywhere(&json), expected, "{:.60}", json);
+            assert_eq!(is_anywhere(&json), expected, "{json:.60}");
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Function,
-    event::{BODY, Fields, order_in_body},
+    event::{BODY, Fields, order_in_body, read},
 };
 use crate::{
     answer::Answer,
@@ -81,25 +81,23 @@ pub(super) async fn handle(
 impl<'a> HttpRequest<'a> {
     /// The request that an event is; `None` if it has no `requestContext`, or no method where its form has it.
     pub(super) fn of(event: &Fields<'a>) -> Option<Self> {
-        let form = if event.get("version").is_some_and(|version| version.get() == "\"2.0\"") {
+        let form = if event.version.is_some_and(|version| version.get() == "\"2.0\"") {
             Form::Version2
-        } else if event.get("multiValueHeaders").is_some() && event.get("headers").is_none() {
+        } else if event.multi_value_headers.is_some() && event.headers.is_none() {
             Form::MultiValue
         } else {
             Form::Plain
         };
         // Emulators of payload 2.0 leave a stray `httpMethod` at the top.
         let method = match form {
-            Form::Version2 => event.read("requestContext").map(|RequestContext { http }| http.method),
-            Form::Plain | Form::MultiValue => {
-                event.get("requestContext").and_then(|_| event.read::<String>("httpMethod"))
-            }
+            Form::Version2 => read(event.request_context).map(|RequestContext { http }| http.method),
+            Form::Plain | Form::MultiValue => event.request_context.and_then(|_| read::<String>(event.http_method)),
         };
         Some(Self {
             form,
             method: method?,
-            body: event.get("body"),
-            is_base64_encoded: event.get("isBase64Encoded").is_some_and(|value| value.get() == "true"),
+            body: event.body,
+            is_base64_encoded: event.is_base64_encoded.is_some_and(|value| value.get() == "true"),
         })
     }
 

@@ -7,10 +7,7 @@
 mod message;
 mod record;
 
-use std::{
-    borrow::Cow,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -214,7 +211,7 @@ async fn publish(function: &Function, handled: &mut [Handled<'_>], deadline: Ins
     }
 }
 
-fn log_unpublished(message: &Message<'_>, cause: &Cow<'static, str>) {
+fn log_unpublished(message: &Message<'_>, cause: &str) {
     let out_trade_no = match &message.plan {
         Plan::Close(Ok(order)) => Some(order.out_trade_no.as_str()),
         _ => None,
@@ -256,7 +253,7 @@ mod tests {
     fn function(behave: impl Fn(&Value) -> Behaviour + Send + Sync + 'static) -> (Function, Requests) {
         let http = http_client::new(rustls::RootCertStore::empty()).unwrap();
         let secrets = mock::settings(Service::SecretsManager, |_| Behaviour::Hang);
-        let merchants = Merchants::new(SecretId::One("secret".to_owned()), secrets, Duration::from_secs(300));
+        let merchants = Merchants::new(SecretId::One("secret".to_owned()), secrets, Duration::from_mins(5));
         let endpoints = Endpoints::new(Endpoint::parse("http://127.0.0.1:9").unwrap(), []);
         let (requests, start) = (Requests::default(), Instant::now());
         let seen = Arc::clone(&requests);
@@ -390,8 +387,9 @@ mod tests {
             Behaviour::Answer(200, json!({"Successful": [{"Id": id, "MessageId": "m", "MD5OfMessageBody": "0"}]}))
         });
         let order = json!({"out_trade_no": "1"});
+        // Clocks may differ by five seconds, and so a little ahead is due, and its delay none.
         let mut due_later = order.clone();
-        due_later["close_at"] = json!(close_at(0));
+        due_later["close_at"] = json!(close_at(3));
         for (body, age, expected) in [
             (&order, 1600, "overdue_s=1600"),
             (&order, 1620, "stuck=true"),

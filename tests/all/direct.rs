@@ -371,7 +371,7 @@ async fn a_young_order_is_answered_and_one_that_is_not_due_is_raised_for_the_que
     };
     let young = ("time_start", beijing_time(-100));
     let later = rfc3339(3600);
-    for event in [with(&[young.clone()]), with(&[young.clone(), ("close_at", rfc3339(60))])] {
+    for event in [with(std::slice::from_ref(&young)), with(&[young.clone(), ("close_at", rfc3339(60))])] {
         let reply = world.function.invoke(&event).await.json();
         assert_eq!(reply["returnMsg"], "订单生成后不能马上调用关单接口,最短调用时间间隔为5分钟", "{reply}");
         assert_eq!(values(&reply, ["outcome", "errCode"]), [json!("not_sent"), json!(-501_007)], "{reply}");

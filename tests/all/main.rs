@@ -12,6 +12,7 @@ mod documentation;
 mod faults;
 mod http;
 mod log;
+mod merchants;
 mod outcome_events;
 mod properties;
 mod query;

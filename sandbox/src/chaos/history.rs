@@ -47,7 +47,12 @@ pub(super) struct History {
     pub(super) was_replayed: bool,
     /// Whether a request met the rate limit: in the queue, attempts after that are not limited in number.
     pub(super) was_limited: bool,
+    /// Before which moment nothing may be sent.
+    pub(super) due: Option<Instant>,
+    /// Whether a message of it is in the queue of invalid orders.
+    pub(super) is_set_aside: bool,
     pub(super) invocations: Vec<Invocation>,
+    pub(super) waits: Vec<Wait>,
     pub(super) published: Vec<Published>,
 }
 
@@ -70,6 +75,14 @@ pub(super) struct Invocation {
     pub(super) has_time: bool,
     /// The parts in which there was an incident meanwhile.
     pub(super) incidents: Vec<Part>,
+}
+
+/// One invocation in which a message of the order waited for its time.
+#[derive(Clone, Debug)]
+pub(super) struct Wait {
+    pub(super) is_acknowledged: bool,
+    pub(super) from: Instant,
+    pub(super) to: Instant,
 }
 
 /// What the caller got.
@@ -144,9 +157,14 @@ impl Invocation {
         requests.map(|_| 1).sum()
     }
 
+    /// Whether another invocation was about the order at the same time.
+    fn is_alone(&self, history: &History) -> bool {
+        history.invocations.iter().filter(|other| other.from <= self.to && self.from <= other.to).count() == 1
+    }
+
     /// Whether there was an incident meanwhile in what closing and querying the order takes.
     fn had_incident_about_order(&self) -> bool {
-        self.incidents.iter().any(|&part| part != Part::Events)
+        self.incidents.iter().any(|part| matches!(part, Part::Gateway | Part::Secrets))
     }
 
     fn has_event(&self, event: &Published) -> bool {
@@ -163,7 +181,7 @@ pub(super) struct InvocationRule {
     pub(super) holds: fn(&History, &Invocation) -> Option<bool>,
 }
 
-pub(super) const INVOCATION_RULES: [InvocationRule; 7] = [
+pub(super) const INVOCATION_RULES: [InvocationRule; 8] = [
     InvocationRule {
         text: "a confirmed `closed`, `paid` or `not_found` is what the gateway knows of the order, to the end",
         holds: |history, it| {
@@ -188,7 +206,8 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 7] = [
         text: "`not_sent`: the gateway received nothing, during an incident",
         holds: |history, it| {
             let has_received = || Call::ALL.iter().any(|&call| it.received(history, call) > 0);
-            (it.outcome == ReportedOutcome::NotSent).then(|| it.had_incident_about_order() && !has_received())
+            (it.outcome == ReportedOutcome::NotSent && it.is_alone(history) && !history.planned.is_invalid)
+                .then(|| it.had_incident_about_order() && !has_received())
         },
     },
     InvocationRule {
@@ -196,7 +215,9 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 7] = [
         holds: |history, it| {
             let received = [Call::CloseOrder, Call::OrderQuery].map(|call| it.received(history, call));
             let mut counts = it.requests.into_iter().zip(received).zip(MAX_REQUESTS);
-            Some(counts.all(|((logged, received), most)| received <= logged && (logged <= most || history.was_limited)))
+            Some(counts.all(|((logged, received), most)| {
+                (received <= logged || !it.is_alone(history)) && (logged <= most || history.was_limited)
+            }))
         },
     },
     InvocationRule {
@@ -211,6 +232,9 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 7] = [
         text: "a message is acknowledged if its outcome is conclusive and published, and not otherwise",
         holds: |history, it| {
             let Answer::Message { is_acknowledged } = it.answer else { return None };
+            if history.planned.is_invalid {
+                return None;
+            }
             let is_published = history.published.iter().any(|event| it.has_event(event));
             Some(if is_acknowledged {
                 it.outcome.is_conclusive() && is_published
@@ -220,13 +244,42 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 7] = [
             })
         },
     },
+    InvocationRule {
+        text: "an invalid message is acknowledged if it is in the queue of invalid orders, and nothing is sent",
+        holds: |history, it| {
+            let Answer::Message { is_acknowledged } = it.answer else { return None };
+            history.planned.is_invalid.then(|| {
+                let is_handled = history.is_set_aside || !is_acknowledged;
+                // A call of SQS that fails, or that takes the message and whose answer is lost.
+                let may_fail = it.incidents.contains(&Part::Queue) || !it.has_time;
+                is_handled && (is_acknowledged || may_fail) && history.requests.is_empty()
+            })
+        },
+    },
 ];
+
+/// The rules about messages that are not due.
+pub(super) const NOT_BEFORE: &str = "no request about an order is sent before its `close_at`";
+pub(super) const WAITS: &str = "a message whose order is not due is not acknowledged, and has no request meanwhile";
 
 /// The rule about events.
 pub(super) const EVENT_RULE: &str =
     "an event has its message's outcome, order and merchant, and nothing secret; only messages have events";
 
 impl History {
+    /// Whether nothing was sent before its time; `None` for an order that is due at once.
+    pub(super) fn is_sent_in_time(&self) -> Option<bool> {
+        let due = self.due?;
+        Some(self.requests.iter().all(|&(_, at)| at >= due))
+    }
+
+    /// Whether a message that waited was left in the queue.
+    pub(super) fn is_left(&self, wait: &Wait) -> bool {
+        let is_during = |at: Instant| (wait.from..=wait.to).contains(&at);
+        !wait.is_acknowledged
+            && !self.requests.iter().any(|&(_, at)| is_during(at) && self.due.is_none_or(|due| at < due))
+    }
+
     /// Whether an event keeps the rule about events.
     pub(super) fn is_right(&self, event: &Published) -> bool {
         event.mistake.is_none() && self.invocations.iter().any(|it| it.has_event(event))
@@ -249,6 +302,9 @@ mod tests {
             faults: Vec::new(),
             confirm: Some(true),
             is_paid_after: None,
+            due_in: None,
+            is_sent_twice: false,
+            is_invalid: false,
         };
         let invocation = Invocation {
             outcome: ReportedOutcome::Closed,
@@ -267,6 +323,9 @@ mod tests {
             requests: vec![(Call::CloseOrder, from), (Call::OrderQuery, from)],
             was_replayed: false,
             was_limited: false,
+            due: None,
+            is_set_aside: false,
+            waits: Vec::new(),
             invocations: vec![invocation],
             published: vec![Published { outcome: Some(ReportedOutcome::Closed), at: from, mistake: None }],
         };
@@ -425,6 +484,48 @@ mod tests {
             history.invocations[0].has_time = false;
         };
         assert_eq!(broken(too_late), NONE);
+    }
+
+    #[test]
+    fn an_invalid_message_goes_aside_and_nothing_is_sent() {
+        let invalid = |change: fn(&mut History)| {
+            broken(|history| {
+                history.published.clear();
+                history.requests.clear();
+                history.planned.is_invalid = true;
+                history.is_set_aside = true;
+                history.invocations[0].outcome = ReportedOutcome::NotSent;
+                history.invocations[0].requests = [0, 0];
+                change(history);
+            })
+        };
+        const INVALID: &str = "an invalid message";
+        assert_eq!(invalid(|_| ()), NONE);
+        assert_eq!(invalid(|history| history.is_set_aside = false), [INVALID]);
+        let kept = |history: &mut History| {
+            history.invocations[0].answer = Answer::Message { is_acknowledged: false };
+        };
+        assert_eq!(invalid(kept), [INVALID]);
+        let sent = |history: &mut History| {
+            history.requests.push((Call::CloseOrder, history.invocations[0].from));
+            history.invocations[0].requests = [1, 0];
+        };
+        assert_eq!(invalid(sent), [INVALID]);
+    }
+
+    #[test]
+    fn what_is_not_due_waits() {
+        let history = |due_after: u64| {
+            history(|history| history.due = Some(history.invocations[0].from + Duration::from_secs(due_after)))
+        };
+        assert_eq!(history(0).is_sent_in_time(), Some(true));
+        assert_eq!(history(1).is_sent_in_time(), Some(false));
+        let history = history(1);
+        let from = history.invocations[0].from;
+        let wait = |is_acknowledged, from: Instant| Wait { is_acknowledged, from, to: from + Duration::from_millis(1) };
+        let later = from + Duration::from_millis(500);
+        let left = [wait(false, later), wait(true, later), wait(false, from)].map(|wait| history.is_left(&wait));
+        assert_eq!(left, [true, false, false]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::history::{EVENT_RULE, History, INVOCATION_RULES};
+use super::history::{EVENT_RULE, History, INVOCATION_RULES, NOT_BEFORE, WAITS};
 use crate::mock::{
     event_bus,
     function::{Invocation, Outcome},
@@ -16,9 +16,9 @@ const MAX_GROWTH_KIB: u64 = 2048;
 const MAX_DESCRIPTORS: usize = 48;
 
 /// The rules beside those about single invocations and events.
-const LINES: &str = "every order of every invocation has one log line, with an outcome";
+const LINES: &str = "every order of every invocation has one log line, with an outcome or that it waits";
 const SECRECY: &str = "no log has a key, a credential, a signature or a payer's id";
-const QUEUE: &str = "every message was acknowledged or is in the dead-letter queue";
+const QUEUE: &str = "every message was acknowledged or is in the dead-letter queue, and none is left";
 const DEADLINES: &str = "every invocation was answered before its deadline";
 const MEMORY: &str = "no warm function grew by more than 2 MiB";
 const SOCKETS: &str = "no function has more than 48 sockets and files open when its work is done";
@@ -56,7 +56,7 @@ struct Totals {
 
 impl Default for Ledger {
     fn default() -> Self {
-        let others = [EVENT_RULE, LINES, SECRECY, QUEUE, DEADLINES, MEMORY, SOCKETS];
+        let others = [EVENT_RULE, NOT_BEFORE, WAITS, LINES, SECRECY, QUEUE, DEADLINES, MEMORY, SOCKETS];
         let texts = INVOCATION_RULES.iter().map(|rule| rule.text).chain(others);
         let rules = texts.map(|text| Rule { text, checked: 0, broken: Vec::new() }).collect();
         Self { rules, totals: Totals::default() }
@@ -95,6 +95,12 @@ impl Ledger {
                 }
             }
         }
+        if let Some(holds) = history.is_sent_in_time() {
+            self.check(NOT_BEFORE, holds, || format!("{history:?}"));
+        }
+        for wait in &history.waits {
+            self.check(WAITS, history.is_left(wait), || format!("{wait:?}: {history:?}"));
+        }
         for event in &history.published {
             self.check(EVENT_RULE, history.is_right(event), || format!("{event:?}: {history:?}"));
         }
@@ -107,7 +113,7 @@ impl Ledger {
 
     /// Checks whether an order has its one log line of an invocation.
     pub(super) fn logged(&mut self, lines: usize, out_trade_no: &str) {
-        self.check(LINES, lines == 1, || format!("{out_trade_no}: {lines} lines with an outcome in one invocation"));
+        self.check(LINES, lines == 1, || format!("{out_trade_no}: {lines} lines in one invocation"));
     }
 
     /// Checks a function's log.

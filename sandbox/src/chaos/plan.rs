@@ -9,7 +9,7 @@ use crate::mock::{
     event_bus,
     gateway::{Call, Fault, Order, Times, TradeState},
     identity::{Identity, MchType},
-    secrets,
+    queue, secrets,
 };
 
 /// All of a run: one part for each kind of merchant, with half of the orders each.
@@ -45,6 +45,12 @@ pub struct PlannedOrder {
     pub confirm: Option<bool>,
     /// When the payer pays, if the order can be paid then: so long after an invocation about it began.
     pub is_paid_after: Option<Duration>,
+    /// How far ahead `close_at` of its message is.
+    pub due_in: Option<Duration>,
+    /// Whether it has two messages, as a sender that retries makes them, and SQS itself may.
+    pub is_sent_twice: bool,
+    /// Whether its message is invalid.
+    pub is_invalid: bool,
 }
 
 impl PlannedOrder {
@@ -55,7 +61,7 @@ impl PlannedOrder {
             let exceptions = [order.closes_not_sticking, order.queries_lagging, order.closes_limited];
             exceptions.iter().all(|&times| times == Times::NEVER)
         });
-        behaves && self.faults.is_empty() && self.is_paid_after.is_none()
+        behaves && self.faults.is_empty() && self.is_paid_after.is_none() && !self.is_invalid
     }
 }
 
@@ -73,8 +79,8 @@ pub struct Job {
 pub enum Work {
     /// A direct call about the order at this index.
     Direct(usize),
-    /// A batch of messages about the orders at these indexes.
-    Batch(Vec<usize>),
+    /// Messages about the orders at these indexes, which are sent to the queue; then a batch is received, of these or others.
+    Messages(Vec<usize>),
 }
 
 impl Work {
@@ -83,7 +89,7 @@ impl Work {
     pub fn orders(&self) -> &[usize] {
         match self {
             Self::Direct(order) => std::slice::from_ref(order),
-            Self::Batch(orders) => orders,
+            Self::Messages(orders) => orders,
         }
     }
 }
@@ -97,6 +103,8 @@ pub enum Part {
     Secrets,
     /// EventBridge.
     Events,
+    /// SQS, as the function calls it.
+    Queue,
 }
 
 /// The beginning or the end of an incident.
@@ -106,6 +114,8 @@ pub enum Incident {
     EndpointDown(usize),
     /// Every endpoint of the gateway goes down.
     GatewayDown,
+    /// WeChat Pay takes so many requests a second and no more.
+    RateLimited(u32),
     /// The key is rotated: at the gateway first, in the secret a moment later.
     KeyRotated,
     /// Secrets Manager fails.
@@ -114,6 +124,8 @@ pub enum Incident {
     SecretsSlow(Duration),
     /// EventBridge fails.
     EventsFail(event_bus::Failure),
+    /// SQS fails.
+    QueueFails(queue::Failure),
     /// All is well again.
     Over(Part),
 }
@@ -123,9 +135,10 @@ impl Incident {
     #[must_use]
     pub fn part(self) -> Part {
         match self {
-            Self::EndpointDown(_) | Self::GatewayDown => Part::Gateway,
+            Self::EndpointDown(_) | Self::GatewayDown | Self::RateLimited(_) => Part::Gateway,
             Self::KeyRotated | Self::SecretsFail(_) | Self::SecretsSlow(_) => Part::Secrets,
             Self::EventsFail(_) => Part::Events,
+            Self::QueueFails(_) => Part::Queue,
             Self::Over(part) => part,
         }
     }
@@ -133,7 +146,7 @@ impl Incident {
 
 /// Timeouts that the functions have: one that leaves room for a second round of close and query, an ordinary one, and one
 /// in which not everything can be done.
-const TIMEOUTS: [Duration; 3] = [Duration::from_secs(9), Duration::from_secs(4), Duration::from_millis(900)];
+pub(super) const TIMEOUTS: [Duration; 3] = [Duration::from_secs(9), Duration::from_secs(4), Duration::from_millis(900)];
 
 impl Plan {
     /// The plan of a seed.
@@ -168,7 +181,7 @@ impl MerchantPlan {
         while next < orders.len() {
             let is_direct = random.u8(..10) < 3;
             let end = if is_direct { next + 1 } else { orders.len().min(next + random.usize(1..=10)) };
-            let work = if is_direct { Work::Direct(next) } else { Work::Batch((next..end).collect()) };
+            let work = if is_direct { Work::Direct(next) } else { Work::Messages((next..end).collect()) };
             let timeout = match random.u8(..10) {
                 0..3 => TIMEOUTS[0],
                 3..9 => TIMEOUTS[1],
@@ -216,7 +229,11 @@ fn order(prefix: &str, number: usize, random: &mut Rng) -> PlannedOrder {
     };
     let faults = (0..faults).map(|_| fault(random)).collect();
     let is_paid_after = (random.u8(..10) == 0).then(|| Duration::from_millis(random.u64(1..30)));
-    PlannedOrder { out_trade_no: format!("{prefix}{number:06}"), order, faults, confirm, is_paid_after }
+    // A time at most five seconds ahead has come.
+    let due_in = (random.u8(..20) == 0).then(|| Duration::from_millis(random.u64(5_500..7_000)));
+    let [is_sent_twice, is_invalid] = [random.u8(..20) == 0, random.u8(..30) == 0];
+    let out_trade_no = format!("{prefix}{number:06}");
+    PlannedOrder { out_trade_no, order, faults, confirm, is_paid_after, due_in, is_sent_twice, is_invalid }
 }
 
 fn fault(random: &mut Rng) -> (Option<Call>, Fault) {
@@ -261,13 +278,14 @@ fn fault(random: &mut Rng) -> (Option<Call>, Fault) {
 /// Incidents, each over before the next begins, and none at the end.
 fn incidents(jobs: usize, random: &mut Rng) -> Vec<(usize, Incident)> {
     use event_bus::Failure as Bus;
+    use queue::Failure as Sqs;
     use secrets::Failure as Secret;
 
     let mut changes = Vec::new();
-    let mut at = random.usize(3..10);
-    while at + 20 < jobs {
-        let mut length = random.usize(3..15);
-        let begin = match random.u8(..10) {
+    let mut at = random.usize(2..6);
+    while at + 10 < jobs {
+        let mut length = random.usize(3..9);
+        let begin = match random.u8(..12) {
             0 => Incident::EndpointDown(0),
             1 => Incident::EndpointDown(1),
             2 => {
@@ -283,6 +301,12 @@ fn incidents(jobs: usize, random: &mut Rng) -> Vec<(usize, Incident)> {
                 Incident::EventsFail(Bus::Hang)
             }
             7 => Incident::EventsFail(Bus::EveryNth(random.usize(1..5))),
+            8 => Incident::RateLimited(random.u32(1..40)),
+            9 => {
+                let failures =
+                    [Sqs::InternalError, Sqs::AccessDenied, Sqs::Reset, Sqs::ResetAfter, Sqs::EveryNth(2), Sqs::Hang];
+                Incident::QueueFails(random.choice(failures).unwrap_or(Sqs::Reset))
+            }
             _ => {
                 let failures = [
                     Bus::InternalError,
@@ -296,7 +320,7 @@ fn incidents(jobs: usize, random: &mut Rng) -> Vec<(usize, Incident)> {
             }
         };
         changes.extend([(at, begin), (at + length, Incident::Over(begin.part()))]);
-        at += length + random.usize(3..15);
+        at += length + random.usize(2..8);
     }
     changes
 }

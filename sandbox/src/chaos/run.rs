@@ -1,39 +1,49 @@
-//! The run of one merchant's part of the plan: functions that work off the jobs side by side, and the incidents.
+//! The run of one merchant's part of the plan: functions that work off the jobs side by side, direct calls and what is in
+//! the queue, while incidents come and go.
 
+mod incidents;
 mod readout;
 
 use std::{
     collections::{HashMap, VecDeque},
     path::Path,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::{Value, json};
-use tokio::{task::JoinSet, time::sleep};
+use time::OffsetDateTime;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, sleep_until},
+};
 
 use super::{
-    history::{Answer, Invocation, ReportedOutcome},
+    history::{Answer, Invocation, ReportedOutcome, Wait},
     ledger::Ledger,
-    plan::{Incident, Job, MerchantPlan, Part, Work},
+    plan::{Job, MerchantPlan, Part, TIMEOUTS, Work},
 };
 use crate::{
     Sandbox,
     mock::{
-        function::{self, Function, Outcome, SECRET_ACCESS_KEY, SESSION_TOKEN},
+        function::{Function, SECRET_ACCESS_KEY, SESSION_TOKEN},
         gateway::{OPENID, Times},
         identity::MchType,
         lock,
+        queue::{self, Queue, Received},
     },
 };
 
 /// How long one attempt at the gateway may take, in milliseconds.
 const ATTEMPT_MS: &str = "300";
 
-/// How often a direct call without a conclusive outcome is retried, as asynchronous invocation does after a function error,
-/// and how often SQS hands over a message before it goes to the dead-letter queue: a run can't wait for the template's 480.
+/// How often a direct call without a conclusive outcome is retried, as asynchronous invocation does after a function error.
 const DIRECT_RETRIES: u32 = 2;
-const MAX_RECEIVES: u32 = 5;
+
+/// How often a message is received before it is a dead letter, and how long what was received is invisible: a run can't
+/// wait for the template's 480 times 180 s.
+const MAX_RECEIVES: u32 = 6;
+const VISIBILITY: Duration = Duration::from_secs(1);
 
 /// How many invocations a function has before its memory is first read.
 const WARM_UP: usize = 20;
@@ -41,20 +51,24 @@ const WARM_UP: usize = 20;
 /// A function's timeout with which there is time for a query of every order.
 const TIME_TO_QUERY: Duration = Duration::from_secs(2);
 
+/// How long a log line may come after its answer.
+const LOG_TIME: Duration = Duration::from_secs(5);
+
 /// The sub-merchant that a partner's orders are of.
 const SUB_MCH_ID: &str = "1900000109";
 
-/// A call or a batch, waiting for its turn.
+/// A job, waiting for its turn.
 #[derive(Clone, Debug)]
 struct Turn {
     job: Job,
-    /// How often it had its turn before.
+    /// How often a direct call was made before.
     earlier: u32,
 }
 
 /// The run of one merchant's part.
 struct Run {
     sandbox: Sandbox,
+    queue: Queue,
     plan: MerchantPlan,
     turns: Mutex<VecDeque<Turn>>,
     /// How many planned jobs have begun; held while incidents change, lest the end of one overtake its beginning.
@@ -63,16 +77,14 @@ struct Run {
     /// Every key that there was.
     keys: Mutex<Vec<String>>,
     ledger: Mutex<Ledger>,
-    queue: Mutex<Queue>,
+    /// The order of each message.
+    messages: Mutex<HashMap<String, usize>>,
+    acknowledged: Mutex<usize>,
     /// By the order's index.
     invocations: Mutex<HashMap<usize, Vec<Invocation>>>,
-}
-
-/// Where the messages went.
-#[derive(Default)]
-struct Queue {
-    acknowledged: usize,
-    dead_lettered: usize,
+    waits: Mutex<HashMap<usize, Vec<Wait>>>,
+    /// Before which moment nothing may be sent about an order.
+    due: Mutex<HashMap<usize, Instant>>,
 }
 
 /// When an incident was.
@@ -87,8 +99,8 @@ struct Invoked {
     request_id: String,
     from: Instant,
     to: Instant,
-    /// Each order's index, and what the caller got.
-    orders: Vec<(usize, Answer)>,
+    /// Each order's index, the id of its message (none of a direct call), and what the caller got.
+    orders: Vec<(usize, String, Answer)>,
     timeout: Duration,
 }
 
@@ -98,10 +110,11 @@ pub(super) async fn run(
     program: &Path,
     functions: usize,
     ledger: Ledger,
-    settled: impl Fn(usize) + Send + Sync + 'static,
+    begun: impl Fn(usize) + Send + Sync + 'static,
 ) -> anyhow::Result<Ledger> {
     let start = Instant::now();
     let sandbox = Sandbox::start_as(plan.identity.clone()).await?;
+    let queue = Queue::start(([127, 0, 0, 1], 0).into(), VISIBILITY, MAX_RECEIVES).await?;
     for planned in &plan.orders {
         if let Some(order) = &planned.order {
             sandbox.gateway.put_order(&planned.out_trade_no, order.clone());
@@ -119,6 +132,7 @@ pub(super) async fn run(
     let mut started = Vec::new();
     for _ in 0..functions {
         let function = sandbox.function_with_events(program).env("WECHAT_PAY_TIMEOUT_MS", ATTEMPT_MS);
+        let function = queue.environment().into_iter().fold(function, |it, (name, value)| it.env(name, &value));
         started.push(function.env("SECRET_CACHE_TTL_SECONDS", "1").start().await?);
     }
     let run = Arc::new(Run {
@@ -127,16 +141,20 @@ pub(super) async fn run(
         incidents: Mutex::default(),
         keys: Mutex::new(vec![plan.identity.api_key.clone()]),
         ledger: Mutex::new(ledger),
-        queue: Mutex::default(),
+        messages: Mutex::default(),
+        acknowledged: Mutex::default(),
         invocations: Mutex::default(),
+        waits: Mutex::default(),
+        due: Mutex::default(),
         sandbox,
+        queue,
         plan,
     });
-    let settled = Arc::new(settled);
+    let begun = Arc::new(begun);
     let mut workers = JoinSet::new();
     for function in started {
-        let (run, settled) = (Arc::clone(&run), Arc::clone(&settled));
-        workers.spawn(async move { run.work(function, &*settled).await });
+        let (run, begun) = (Arc::clone(&run), Arc::clone(&begun));
+        workers.spawn(async move { run.work(function, &*begun).await });
     }
     while let Some(worked) = workers.join_next().await {
         worked??;
@@ -146,31 +164,34 @@ pub(super) async fn run(
 
 impl Run {
     /// One function's work, until nothing is left to do.
-    async fn work(&self, mut function: Function, settled: &(impl Fn(usize) + Sync)) -> anyhow::Result<()> {
+    async fn work(&self, mut function: Function, begun: &(impl Fn(usize) + Sync)) -> anyhow::Result<()> {
         let mut invocations = Vec::new();
         let mut early = None;
         loop {
             let turn = lock(&self.turns).pop_front();
-            let Some(turn) = turn else { break };
-            if turn.earlier == 0 {
+            if let Some(Turn { job, earlier: 0 }) = &turn {
                 self.change_incidents().await?;
+                self.send_payers(job);
+                begun(job.work.orders().len());
             }
-            let orders = turn.job.work.orders().to_vec();
-            self.send_payers(&turn);
-            let from = Instant::now();
-            let event = match &turn.job.work {
-                Work::Direct(order) => self.event(*order),
-                Work::Batch(orders) => self.batch(orders),
+            let invoked = match turn {
+                Some(Turn { job: Job { work: Work::Direct(order), timeout }, earlier }) => {
+                    self.call(&mut function, order, timeout, earlier).await
+                }
+                Some(Turn { job: Job { work: Work::Messages(orders), timeout }, .. }) => {
+                    for order in orders {
+                        self.send(order);
+                    }
+                    self.take_batch(&mut function, timeout).await
+                }
+                None if self.queue.left().0 == 0 => break,
+                None => self.take_batch(&mut function, TIMEOUTS[0]).await,
             };
-            let invocation = function.invoke_within(&event, turn.job.timeout).await;
-            let to = Instant::now();
-            lock(&self.ledger).invoked(&invocation, turn.job.timeout);
-            let timeout = turn.job.timeout;
-            let answers = self.settle(turn, &invocation, settled);
-            let orders = orders.into_iter().zip(answers).collect();
-            let request_id = invocation.ids.request_id.clone();
-            invocations.push(Invoked { request_id, from, to, orders, timeout });
-            if invocations.len() == WARM_UP {
+            match invoked {
+                Some(invoked) => invocations.push(invoked),
+                None => self.wait_for_messages().await,
+            }
+            if invocations.len() == WARM_UP && early.is_none() {
                 early = function.memory_kib("VmRSS");
             }
         }
@@ -180,68 +201,84 @@ impl Run {
         if let Some(descriptors) = function.descriptors() {
             lock(&self.ledger).open(descriptors);
         }
-        let lines = invocations.iter().map(|invoked| invoked.orders.len()).sum();
-        self.read_log(&invocations, &function.wait_for_order_lines(lines).await);
+        let count: usize = invocations.iter().map(|invoked| invoked.orders.len()).sum();
+        let lines = || [function.lines("order"), function.lines("waiting")].concat();
+        let start = Instant::now();
+        while lines().len() < count && start.elapsed() < LOG_TIME {
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.read_log(&invocations, &lines());
         lock(&self.ledger).log(&function.logs(), &self.secrets());
         Ok(())
     }
 
-    /// Begins or ends the incidents that are planned for before the next planned job.
-    async fn change_incidents(&self) -> anyhow::Result<()> {
-        let mut begun = self.begun.lock().await;
-        let job = *begun;
-        *begun += 1;
-        for &(_, incident) in self.plan.incidents.iter().filter(|(at, _)| *at == job) {
-            let Sandbox { gateway, secrets, events, identity } = &self.sandbox;
-            if !matches!(incident, Incident::Over(_)) {
-                lock(&self.incidents).push(Span { part: incident.part(), from: Instant::now(), to: None });
-            }
-            match incident {
-                Incident::EndpointDown(endpoint) => {
-                    if let Some(endpoint) = gateway.endpoints().get(endpoint) {
-                        endpoint.go_down().await;
-                    }
-                }
-                Incident::GatewayDown => {
-                    for endpoint in gateway.endpoints() {
-                        endpoint.go_down().await;
-                    }
-                }
-                Incident::KeyRotated => {
-                    let rotated = identity.with_key(&format!("{job:032}"));
-                    lock(&self.keys).push(rotated.api_key.clone());
-                    gateway.set_identity(rotated.clone());
-                    sleep(Duration::from_millis(20)).await;
-                    secrets.set(&rotated.secret());
-                }
-                Incident::SecretsFail(failure) => secrets.set_failure(Some(failure)),
-                Incident::SecretsSlow(delay) => secrets.set_delay(delay),
-                Incident::EventsFail(failure) => events.set_failure(Some(failure)),
-                Incident::Over(Part::Gateway) => {
-                    for endpoint in gateway.endpoints() {
-                        endpoint.come_up().await?;
-                    }
-                }
-                Incident::Over(Part::Secrets) => {
-                    secrets.set_failure(None);
-                    secrets.set_delay(Duration::ZERO);
-                }
-                Incident::Over(Part::Events) => events.set_failure(None),
-            }
-            if let Incident::Over(part) = incident {
-                let mut incidents = lock(&self.incidents);
-                let last = incidents.iter_mut().rfind(|span| span.part == part);
-                if let Some(span) = last {
-                    span.to = Some(Instant::now());
-                }
-            }
+    /// Makes a direct call, and has it retried if need be.
+    async fn call(&self, function: &mut Function, order: usize, timeout: Duration, earlier: u32) -> Option<Invoked> {
+        let from = Instant::now();
+        let invocation = function.invoke_within(&self.event(order), timeout).await;
+        lock(&self.ledger).invoked(&invocation, timeout);
+        let outcome = invocation.json().get("outcome").and_then(ReportedOutcome::read);
+        if !outcome.is_some_and(ReportedOutcome::is_conclusive) && earlier < DIRECT_RETRIES {
+            let job = Job { work: Work::Direct(order), timeout };
+            lock(&self.turns).push_back(Turn { job, earlier: earlier + 1 });
         }
-        Ok(())
+        let orders = vec![(order, String::new(), Answer::Direct(outcome))];
+        Some(Invoked { request_id: invocation.ids.request_id, from, to: Instant::now(), orders, timeout })
     }
 
-    /// Sends the payers of a job's orders on their way; the first time only.
-    fn send_payers(&self, turn: &Turn) {
-        for &order in turn.job.work.orders().iter().filter(|_| turn.earlier == 0) {
+    /// Receives a batch and hands it to the function, as Lambda does; `None` if there is none.
+    async fn take_batch(&self, function: &mut Function, timeout: Duration) -> Option<Invoked> {
+        let batch = self.queue.receive(usize::MAX);
+        if batch.is_empty() {
+            return None;
+        }
+        let from = Instant::now();
+        let invocation = function.invoke_within(&queue::event(&batch), timeout).await;
+        let to = Instant::now();
+        lock(&self.ledger).invoked(&invocation, timeout);
+        let failed = queue::failed(&invocation.json());
+        self.queue.finish(&batch, failed.as_ref());
+        let orders = batch.into_iter().filter_map(|Received { message_id, .. }| {
+            let is_acknowledged = failed.as_ref().is_some_and(|failed| !failed.contains(&message_id));
+            *lock(&self.acknowledged) += usize::from(is_acknowledged);
+            let order = lock(&self.messages).get(&message_id).copied()?;
+            Some((order, message_id, Answer::Message { is_acknowledged }))
+        });
+        Some(Invoked { request_id: invocation.ids.request_id, from, to, orders: orders.collect(), timeout })
+    }
+
+    /// Waits until a message is visible, or may be so: another function can be done with it sooner.
+    async fn wait_for_messages(&self) {
+        let soon = tokio::time::Instant::now() + Duration::from_millis(20);
+        sleep_until(self.queue.next_visible().map_or(soon, |visible| visible.min(soon))).await;
+    }
+
+    /// Sends the message of an order; twice, if that is planned.
+    fn send(&self, order: usize) {
+        let Some(planned) = self.plan.orders.get(order) else { return };
+        let mut event = self.event(order);
+        let mut add = |name: &str, value: Value| {
+            if let Value::Object(fields) = &mut event {
+                fields.insert(name.to_owned(), value);
+            }
+        };
+        if let Some(due_in) = planned.due_in {
+            lock(&self.due).insert(order, Instant::now() + due_in);
+            add("close_at", json!(rfc3339(SystemTime::now() + due_in)));
+        }
+        if planned.is_invalid {
+            add("time_start", json!("yesterday"));
+        }
+        for _ in 0..=usize::from(planned.is_sent_twice) {
+            // Nobody receives it before it is known whose it is.
+            let mut messages = lock(&self.messages);
+            messages.insert(self.queue.send(&event.to_string(), Duration::ZERO), order);
+        }
+    }
+
+    /// Sends the payers of a job's orders on their way.
+    fn send_payers(&self, job: &Job) {
+        for &order in job.work.orders() {
             let Some(planned) = self.plan.orders.get(order) else { continue };
             if let Some(delay) = planned.is_paid_after {
                 let (gateway, out_trade_no) = (self.sandbox.gateway.clone(), planned.out_trade_no.clone());
@@ -271,49 +308,6 @@ impl Run {
         event
     }
 
-    fn batch(&self, orders: &[usize]) -> Value {
-        let record = |order: &usize| {
-            json!({
-                "messageId": message_id(*order), "receiptHandle": "r", "body": self.event(*order).to_string(),
-                "attributes": {}, "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "eu-central-1",
-                "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:close-order",
-            })
-        };
-        json!({"Records": orders.iter().map(record).collect::<Vec<_>>()})
-    }
-
-    /// Finds out what the caller got for each order, and queues again what is retried or redelivered.
-    fn settle(&self, turn: Turn, invocation: &function::Invocation, settled: &impl Fn(usize)) -> Vec<Answer> {
-        let Turn { job: Job { work, timeout }, earlier } = turn;
-        let (answers, again) = match work {
-            Work::Direct(order) => {
-                let outcome = invocation.json().get("outcome").and_then(ReportedOutcome::read);
-                let is_retried = !outcome.is_some_and(ReportedOutcome::is_conclusive) && earlier < DIRECT_RETRIES;
-                if !is_retried {
-                    settled(1);
-                }
-                (vec![Answer::Direct(outcome)], is_retried.then_some(Work::Direct(order)))
-            }
-            Work::Batch(orders) => {
-                let failures = failures(invocation);
-                let has_failed = |order: &usize| failures.as_ref().is_none_or(|it| it.contains(&message_id(*order)));
-                let failed: Vec<usize> = orders.iter().copied().filter(has_failed).collect();
-                let is_last = earlier + 1 == MAX_RECEIVES;
-                let mut queue = lock(&self.queue);
-                queue.acknowledged += orders.len() - failed.len();
-                queue.dead_lettered += if is_last { failed.len() } else { 0 };
-                settled(orders.len() - if is_last { 0 } else { failed.len() });
-                let answers =
-                    orders.iter().map(|order| Answer::Message { is_acknowledged: !has_failed(order) }).collect();
-                (answers, (!is_last && !failed.is_empty()).then_some(Work::Batch(failed)))
-            }
-        };
-        if let Some(work) = again {
-            lock(&self.turns).push_back(Turn { job: Job { work, timeout }, earlier: earlier + 1 });
-        }
-        answers
-    }
-
     /// What may show nowhere.
     fn secrets(&self) -> Vec<String> {
         let mut secrets = lock(&self.keys).clone();
@@ -322,14 +316,9 @@ impl Run {
     }
 }
 
-fn message_id(order: usize) -> String {
-    format!("00000000-0000-4000-9000-{order:012}")
-}
-
-/// The ids of the messages that are redelivered; `None`, for all of them, without an answer.
-fn failures(invocation: &function::Invocation) -> Option<Vec<String>> {
-    let Outcome::Answered(_) = &invocation.outcome else { return None };
-    let answer = invocation.json();
-    let failures = answer.get("batchItemFailures")?.as_array()?;
-    Some(failures.iter().filter_map(|failure| Some(failure.get("itemIdentifier")?.as_str()?.to_owned())).collect())
+/// A time as `close_at` has it.
+fn rfc3339(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let (date, [hour, minute, second]) = (time.date(), [time.hour(), time.minute(), time.second()]);
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time.millisecond())
 }

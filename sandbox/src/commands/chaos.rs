@@ -15,8 +15,8 @@ use sandbox::{
 
 const EXAMPLES: &str = "\
 Endpoints drop, hang, garble, forge, replay and go down, closes do not stick, queries lag, payers pay meanwhile, the key
-is rotated, Secrets Manager and EventBridge fail, while orders in mixed states, of a partner and of an ordinary merchant,
-come by direct calls and SQS. What the function reported and published is then compared with what the gateway knows.
+is rotated, the rate limit is met, Secrets Manager, EventBridge and SQS fail, while orders in mixed states, of a partner and
+of an ordinary merchant, come by direct calls and SQS, some not due, some twice, some invalid. What the function reported and published is then compared with what the gateway knows.
 
 Examples:
   cargo run --release -p sandbox -- chaos --orders 10000 --seed 1
@@ -60,7 +60,7 @@ fn progress() -> impl Fn(usize, usize) + Send + Sync {
         let step = if is_terminal { done * 1000 / all.max(1) } else { done * 10 / all.max(1) };
         if shown.fetch_max(step, Ordering::Relaxed) < step {
             let (start, end) = if is_terminal { ("\r", "") } else { ("", "\n") };
-            let _ = write!(stderr(), "{start}chaos: {done} of {all} orders settled{end}");
+            let _ = write!(stderr(), "{start}chaos: {done} of {all} orders had their turn{end}");
         }
     }
 }

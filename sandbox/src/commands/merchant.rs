@@ -38,7 +38,7 @@ pub struct MerchantArgs {
           value_parser = PossibleValuesParser::new(["MD5", "HMAC-SHA256"]))]
     sign_type: String,
     /// A merchant by its number; given more than once, several, each with a secret of its own, and every order names its
-    /// mch_id. Behind the number can stand what is special about it: partner, merchant, v2, v3, wrong-key, no-secret.
+    /// merchant. Behind the number can stand what is special about it: partner, merchant, v2, v3, wrong-key, no-secret.
     #[arg(long, value_name = "NUMBER[:WORD...]", value_parser = numbered)]
     mch_id: Vec<Numbered>,
     /// How many requests each merchant may make a second; the rest meet the rate limit.

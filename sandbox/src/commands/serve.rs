@@ -170,6 +170,9 @@ fn guide(runtime: &RuntimeApi, poller: Option<&Poller>, merchants: &[Merchant]) 
     ];
     if let Some(poller) = poller {
         lines.push(format!("  queue an order:  curl -d @events/close-order.json '{}?delay=5'", poller.url()));
+        lines.push(
+            "                   and it waits for its close_at, an RFC 3339 time at most 24 hours ahead".to_owned(),
+        );
     }
     lines.push(
         "cargo-lambda needs only WECHAT_PAY_…, OUTCOME_EVENT_BUS and AWS_…; it has a Runtime API of its own."
@@ -188,7 +191,9 @@ fn message_line(report: &Report) {
         Step::Received(receives) => (format!("is received: time {receives} of {MAX_RECEIVES}"), Colour::Cyan),
         Step::Waits(wait) => (format!("is not due, and waits {} s", wait.as_secs()), Colour::Cyan),
         Step::Deleted => ("is done, and deleted".to_owned(), Colour::Green),
-        Step::Failed(left) => (format!("failed, and is visible in {} s", left.as_secs_f64().ceil()), Colour::Yellow),
+        Step::Failed(left) => {
+            (format!("stays in the queue, visible again in {} s", left.as_secs_f64().ceil()), Colour::Yellow)
+        }
         Step::DeadLetter => ("is in the dead-letter queue: it may be closed and not published".to_owned(), Colour::Red),
         Step::SetAside(reason) => (format!("is in the queue of invalid orders: {reason}"), Colour::Red),
     };

@@ -6,6 +6,7 @@
 
 mod call;
 mod endpoint;
+mod exchange;
 mod fault;
 mod order;
 mod reply;

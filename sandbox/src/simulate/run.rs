@@ -37,19 +37,17 @@ const DUE_MARGIN: Ms = 5_000;
 /// The longest that a record waits by its visibility timeout (SQS allows 12 hours from the receipt).
 const MAX_WAIT: Ms = 43_000_000;
 
-/// How long a process remembers that all requests of a merchant met the limit.
-const MEMORY: Ms = 180_000;
+/// How long a process does not wait for a merchant.
+const NOT_WAITED_FOR: Ms = 180_000;
 
-/// What a process does about a merchant whose requests all met the limit for a whole batch's time.
+/// What a process does about a merchant whose every request of a batch met the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Policy {
     /// It waits for every order of every batch.
-    Wait,
-    /// For a while it attempts the merchant's orders without waiting; each further batch without an accepted request
-    /// prolongs that.
-    AttemptWithoutWaiting,
-    /// A circuit breaker: for a while it attempts no order of the merchant, and they come back.
-    Break,
+    WaitsForAll,
+    /// As the function does: it attempts the merchant's orders without waiting, for a while after the last batch without an
+    /// accepted request, and until one is accepted.
+    SkipsLimited,
 }
 
 /// What is simulated beside the queue and WeChat Pay.
@@ -101,8 +99,8 @@ struct Process {
     /// When the last of those that are was.
     end: Ms,
     orders: [Order; BATCH],
-    /// Until when a merchant counts as limited.
-    limited_until: [Ms; 2],
+    /// Until when it does not wait for a merchant.
+    not_waited_for: [Ms; 2],
     /// By merchant: whether a request of this batch was accepted, and whether one met the limit.
     was_accepted: [bool; 2],
     was_limited: [bool; 2],
@@ -210,8 +208,6 @@ impl<A: Iterator<Item = (Ms, Message)>> Run<A> {
                 if let Some(order) = process.orders.get_mut(index) {
                     order.fate = Fate::Waits;
                 }
-            } else if self.settings.policy == Policy::Break && process.is_limited(message.merchant, now) {
-                process.left -= 1;
             } else {
                 self.results.attempts += 1;
                 self.events.push(Reverse((now, Event::Request { process: id, order: index })));
@@ -226,7 +222,8 @@ impl<A: Iterator<Item = (Ms, Message)>> Run<A> {
     fn request(&mut self, id: usize, index: usize, now: Ms) {
         let Some(process) = self.processes.get_mut(id) else { return };
         let Some(&message) = process.batch.get(index) else { return };
-        let (merchant, is_limited) = (usize::from(message.merchant), process.is_limited(message.merchant, now));
+        let merchant = usize::from(message.merchant);
+        let waits = process.not_waited_for.get(merchant).is_none_or(|&until| until <= now);
         let Some(order) = process.orders.get_mut(index) else { return };
         let reception = self.gateway.receive(merchant, now);
         let took = about(&mut self.random, if reception == Reception::Refused { REFUSED } else { REQUEST }, 5);
@@ -254,7 +251,7 @@ impl<A: Iterator<Item = (Ms, Message)>> Run<A> {
                 mark(&mut process.was_limited, merchant);
                 let pause = about(&mut self.random, 1_000 << order.rejections.min(3), 2);
                 order.rejections += 1;
-                if !is_limited && replied + pause + TIME_LEFT <= until {
+                if waits && replied + pause + TIME_LEFT <= until {
                     next = Some(replied + pause);
                 }
             }
@@ -284,18 +281,14 @@ impl<A: Iterator<Item = (Ms, Message)>> Run<A> {
             }
         }
         let met = process.was_limited.iter().zip(&process.was_accepted);
-        for ((&was_limited, &was_accepted), until) in met.zip(&mut process.limited_until) {
-            if was_limited && !was_accepted && self.settings.policy != Policy::Wait {
-                *until = now + MEMORY;
+        for ((&was_limited, &was_accepted), until) in met.zip(&mut process.not_waited_for) {
+            if was_accepted {
+                *until = now;
+            } else if was_limited && self.settings.policy == Policy::SkipsLimited {
+                *until = now + NOT_WAITED_FOR;
             }
         }
         self.idle.push(id);
-    }
-}
-
-impl Process {
-    fn is_limited(&self, merchant: u8, now: Ms) -> bool {
-        self.limited_until.get(usize::from(merchant)).is_some_and(|&until| until > now)
     }
 }
 
@@ -315,7 +308,7 @@ mod tests {
     use super::*;
     use crate::simulate::gateway::Limit;
 
-    const SETTINGS: Settings = Settings { concurrency: 2, policy: Policy::Wait, horizon: Ms::MAX, seed: 1 };
+    const SETTINGS: Settings = Settings { concurrency: 2, policy: Policy::WaitsForAll, horizon: Ms::MAX, seed: 1 };
 
     /// Orders that become visible and are due at these times.
     fn queue(times: impl Iterator<Item = (Ms, Ms)>, attempts: u16) -> Queue<impl Iterator<Item = (Ms, Message)>> {
@@ -382,25 +375,29 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_met_nothing_but_the_limit_waits_no_more_or_attempts_no_more_for_a_while() {
-        let requests = |policy, batches: Ms| {
-            let settings = Settings { concurrency: 1, policy, horizon: batches * VISIBILITY + 1, seed: 1 };
-            run(queue(at_once(1), 480), gateway(Limit::All), settings).limited
-        };
-        let first = requests(Policy::Wait, 0) + requests(Policy::Wait, 1);
-        assert!(first > 2, "{first}");
-        let more = |policy| {
-            let end = |batches: Ms| {
+    fn a_process_that_met_nothing_but_the_limit_does_not_wait_for_a_while() {
+        // How many requests of one order are rejected in its first, second and third batch.
+        let rejected = |policy, limit: fn() -> Limit| {
+            let until = |batches: Ms| {
                 let settings = Settings { concurrency: 1, policy, horizon: batches * VISIBILITY - 1, seed: 1 };
-                run(queue(at_once(1), 480), gateway(Limit::All), settings).limited
+                run(queue(at_once(1), 480), gateway(limit()), settings).limited
             };
-            [end(2) - end(1), end(3) - end(2)]
+            [until(1), until(2) - until(1), until(3) - until(2)]
         };
-        let [second, third] = more(Policy::Wait);
-        assert!(second > 2 && third > 2, "{second} {third}");
-        assert_eq!(more(Policy::AttemptWithoutWaiting), [1, 1]);
-        let [second, third] = more(Policy::Break);
-        assert!(second == 0 && third > 2, "{second} {third}");
+        assert!(rejected(Policy::WaitsForAll, || Limit::All).into_iter().all(|it| it > 2));
+        let [first, second, third] = rejected(Policy::SkipsLimited, || Limit::All);
+        assert!(first > 2 && second == 1 && third == 1, "{first} {second} {third}");
+    }
+
+    #[test]
+    fn a_merchant_alone_at_a_tight_limit_loses_nothing_by_not_being_waited_for() {
+        let results = [Policy::WaitsForAll, Policy::SkipsLimited].map(|policy| {
+            let settings = Settings { concurrency: 20, policy, ..SETTINGS };
+            run(queue(at_once(2_000), 480), gateway(Limit::window(5)), settings)
+        });
+        let [waiting, skipping] = &results;
+        assert!(results.iter().all(|it| it.delays[0].len() == 2_000));
+        assert!(skipping.last_deleted < waiting.last_deleted * 12 / 10, "{waiting:?} {skipping:?}");
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn flash_sale(options: &Options) -> Table {
         let orders = u64::from(options.orders);
         let due = (0..orders).map(|it| WAIT + it * SALE / orders);
         let gateway = Gateway::new([limit.clone(), Limit::None], 0..0);
-        run(wait_for(due, options), gateway, options.settings(*concurrency, Policy::Wait))
+        run(wait_for(due, options), gateway, options.settings(*concurrency, Policy::SkipsLimited))
     });
     let mut head = strings(["`QueueConcurrency`", "asks for"]);
     for limit in &options.limits {
@@ -109,7 +109,7 @@ fn flash_sale(options: &Options) -> Table {
 fn full_batches(options: &Options, concurrency: u16) -> u64 {
     let orders = std::iter::repeat_n((0, message(0, 0)), 20_000);
     let queue = Queue::new(orders, options.attempts, false);
-    let settings = Settings { horizon: 10 * SECOND, ..options.settings(concurrency, Policy::Wait) };
+    let settings = Settings { horizon: 10 * SECOND, ..options.settings(concurrency, Policy::SkipsLimited) };
     let results = run(queue, Gateway::new([Limit::None, Limit::None], 0..0), settings);
     rounded(results.accepted * SECOND, results.last_deleted)
 }
@@ -119,7 +119,7 @@ fn outages(options: &Options) -> Table {
     let results = all(&outages, |&(long, attempts)| {
         let due = at_random(options.seed, SECOND, 0..long).into_iter().map(|due| (due, message(due, 0)));
         let gateway = Gateway::new([Limit::None, Limit::None], 0..long);
-        run(Queue::new(due, attempts, false), gateway, options.settings(CONCURRENCY, Policy::Wait))
+        run(Queue::new(due, attempts, false), gateway, options.settings(CONCURRENCY, Policy::SkipsLimited))
     });
     let mut lines = vec![strings([
         "outage",
@@ -147,11 +147,9 @@ fn outages(options: &Options) -> Table {
 
 fn one_limited(options: &Options) -> Table {
     let policies = [
-        ("waits for every order", Policy::Wait, false),
-        ("attempts them without waiting", Policy::AttemptWithoutWaiting, false),
-        ("attempts none of them (circuit breaker)", Policy::Break, false),
-        ("waits for every order; fair queue", Policy::Wait, true),
-        ("circuit breaker; fair queue", Policy::Break, true),
+        ("waits for all", Policy::WaitsForAll, false),
+        ("waits for all; fair queue", Policy::WaitsForAll, true),
+        ("does not wait for it, as this function", Policy::SkipsLimited, false),
     ];
     let results = all(&policies, |&(_, policy, is_fair)| {
         let limited = (0..LIMITED_ORDERS).map(|it| (it, message(it, 0)));
@@ -168,7 +166,7 @@ fn one_limited(options: &Options) -> Table {
         (beside, run(Queue::new(alone, options.attempts, is_fair), gateway, settings))
     });
     let mut lines = vec![strings([
-        "a process, for 3 min after a batch in which all of a merchant's requests were rejected",
+        "after a batch in which a merchant's every request was rejected, a process",
         "the other's median",
         "99 of 100",
         "rejected requests",
@@ -201,7 +199,7 @@ fn waiting(options: &Options) -> Table {
         let orders = rate * HOUR / SECOND;
         let due = (0..orders).map(|it| WAIT + it * HOUR / orders);
         let gateway = Gateway::new([Limit::None, Limit::None], 0..0);
-        run(wait_for(due, options), gateway, options.settings(CONCURRENCY, Policy::Wait))
+        run(wait_for(due, options), gateway, options.settings(CONCURRENCY, Policy::SkipsLimited))
     });
     let mut lines =
         vec![strings(["orders a second", "in flight at most", "closed after their time: median", "99 of 100"])];

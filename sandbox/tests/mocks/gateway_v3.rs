@@ -343,6 +343,8 @@ async fn each_fault_of_api_v3_is_what_its_name_says() {
 
 #[tokio::test]
 async fn the_faults_of_both_interfaces_have_their_like_here() {
+    use Call::{CloseOrder, OrderQuery};
+
     let sandbox = Sandbox::start().await.unwrap();
     let mut asked = 0;
     let mut fault = async |call, fault| {
@@ -353,7 +355,6 @@ async fn the_faults_of_both_interfaces_have_their_like_here() {
         let reply = ask(&sandbox, call, &number).await;
         (reply, sandbox.gateway.order(&number).unwrap())
     };
-    use Call::{CloseOrder, OrderQuery};
     for (call, made, status, says, key) in [
         (CloseOrder, Fault::Error("SYSTEM_ERROR"), 500, "SYSTEM_ERROR", Some(Key::Platform)),
         (CloseOrder, Fault::Error("NOAUTH"), 403, "NOAUTH", Some(Key::Platform)),

@@ -1,32 +1,48 @@
 //! What a run left behind: the functions' logs, the gateway's record and the events, read into each order's history.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
-use super::{Invoked, Queue, Run, SUB_MCH_ID, Span, TIME_TO_QUERY, message_id};
+use super::{Invoked, Run, SUB_MCH_ID, Span, TIME_TO_QUERY};
 use crate::{
     chaos::{
-        history::{Answer, GroundTruth, History, Invocation, Published, ReportedOutcome},
+        history::{Answer, GroundTruth, History, Invocation, Published, ReportedOutcome, Wait},
         ledger::Ledger,
-        plan::{Part, Work},
+        plan::Part,
     },
     mock::{event_bus, gateway::Fault, identity::MchType, lock},
 };
+
+/// A time at most so far ahead has come, since clocks differ; and what this program takes between two looks at its own.
+const MARGIN: Duration = Duration::from_millis(5_050);
 
 impl Run {
     /// Reads what a function's log says of its invocations' orders.
     pub(super) fn read_log(&self, invocations: &[Invoked], lines: &[Value]) {
         let text = |line: &Value, name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let mut by_order: HashMap<(String, String), Vec<&Value>> = HashMap::new();
+        let mut by_order: HashMap<[String; 3], Vec<&Value>> = HashMap::new();
         for line in lines {
-            by_order.entry((text(line, "requestId"), text(line, "out_trade_no"))).or_default().push(line);
+            by_order
+                .entry(["requestId", "out_trade_no", "message_id"].map(|name| text(line, name)))
+                .or_default()
+                .push(line);
         }
         for invoked in invocations {
-            for &(order, answer) in &invoked.orders {
+            for &(order, ref message_id, answer) in &invoked.orders {
                 let Some(planned) = self.plan.orders.get(order) else { continue };
-                let key = (invoked.request_id.clone(), planned.out_trade_no.clone());
+                let key = [invoked.request_id.clone(), planned.out_trade_no.clone(), message_id.clone()];
                 let lines = by_order.remove(&key).unwrap_or_default();
+                lock(&self.ledger).logged(lines.len(), &planned.out_trade_no);
+                let waits = lines.iter().filter(|line| text(line, "message") == "waiting").map(|_| Wait {
+                    is_acknowledged: answer == Answer::Message { is_acknowledged: true },
+                    from: invoked.from,
+                    to: invoked.to,
+                });
+                lock(&self.waits).entry(order).or_default().extend(waits);
                 let outcomes =
                     lines.iter().filter_map(|line| Some((line, ReportedOutcome::read(line.get("outcome")?)?)));
                 let read = outcomes.map(|(line, outcome)| {
@@ -43,8 +59,6 @@ impl Run {
                         incidents: self.incidents_during(invoked),
                     }
                 });
-                let read: Vec<Invocation> = read.collect();
-                lock(&self.ledger).logged(read.len(), &planned.out_trade_no);
                 lock(&self.invocations).entry(order).or_default().extend(read);
             }
         }
@@ -62,6 +76,9 @@ impl Run {
         let mut indexes = HashMap::new();
         let mut histories = Vec::new();
         let mut invocations = std::mem::take(&mut *lock(&self.invocations));
+        let mut waits = std::mem::take(&mut *lock(&self.waits));
+        let due = lock(&self.due).clone();
+        let invalid_orders = self.queue.invalid_orders();
         for (index, planned) in self.plan.orders.iter().enumerate() {
             indexes.insert(planned.out_trade_no.as_str(), index);
             histories.push(History {
@@ -70,7 +87,10 @@ impl Run {
                 requests: Vec::new(),
                 was_replayed: false,
                 was_limited: false,
+                due: due.get(&index).and_then(|due| due.checked_sub(MARGIN)),
+                is_set_aside: invalid_orders.iter().any(|it| it.body.contains(&planned.out_trade_no)),
                 invocations: invocations.remove(&index).unwrap_or_default(),
+                waits: waits.remove(&index).unwrap_or_default(),
                 published: Vec::new(),
             });
         }
@@ -94,12 +114,8 @@ impl Run {
         for history in &histories {
             ledger.enter(history);
         }
-        let Queue { acknowledged, dead_lettered } = *lock(&self.queue);
-        let messages = self.plan.jobs.iter().map(|job| match &job.work {
-            Work::Direct(_) => 0,
-            Work::Batch(orders) => orders.len(),
-        });
-        ledger.delivered(messages.sum(), acknowledged, dead_lettered);
+        let (left, dead_letters) = self.queue.left();
+        ledger.delivered(lock(&self.messages).len() + left, *lock(&self.acknowledged), dead_letters);
         ledger.ran(lock(&self.incidents).len(), start.elapsed());
         ledger
     }
@@ -114,7 +130,7 @@ impl Run {
             Some("another source or type")
         } else if event.bus != event_bus::BUS {
             Some("another bus")
-        } else if field("message_id") != Some(&message_id(order)) {
+        } else if field("message_id").and_then(|id| lock(&self.messages).get(id).copied()) != Some(order) {
             Some("another message")
         } else if field("mch_id") != Some(&identity.mch_id) || field("sub_mch_id") != sub_mch_id {
             Some("another merchant")

@@ -17,12 +17,13 @@ use axum::{
     response::Response,
 };
 use futures_util::stream;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::time::sleep;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::{
     Call, Fault, Received,
     call::Route,
+    exchange::Exchange,
     reply::Reply,
     state::{GatewayState, UnderWay},
     v3,
@@ -53,8 +54,14 @@ struct Shared {
     index: usize,
     state: Arc<Mutex<GatewayState>>,
     faults: Arc<Mutex<HashMap<Call, Fault>>>,
-    /// The connections that are a reply behind, each with that reply.
-    behind: Arc<Mutex<Vec<(Weak<Breaker>, Reply)>>>,
+    behind: Arc<Mutex<Vec<Behind>>>,
+}
+
+/// A connection that is a reply behind, and that reply.
+#[derive(Debug)]
+struct Behind {
+    connection: Weak<Breaker>,
+    due: Reply,
 }
 
 impl Endpoint {
@@ -179,8 +186,8 @@ async fn handle(
         reply_headers: BTreeMap::new(),
         at: Instant::now(),
     };
-    let mut exchange = shared.begin(received.clone());
-    let number = exchange.number;
+    let mut exchange = Exchange::begin(&shared.state, received.clone());
+    let number = exchange.number();
     let Some(Route { call, .. }) = route else {
         return respond(StatusCode::NOT_FOUND, number, Body::empty());
     };
@@ -236,18 +243,6 @@ fn headers(headers: &HeaderMap) -> BTreeMap<String, String> {
 }
 
 impl Shared {
-    /// Puts a request on record.
-    fn begin(&self, received: Received) -> Exchange {
-        let mut state = lock(&self.state);
-        state.exchanges += 1;
-        let number = state.exchanges;
-        state.watchers.retain(|watcher| !watcher.is_closed());
-        let watchers = state.watchers.clone();
-        let watched = (!watchers.is_empty()).then(|| received.clone());
-        state.received.push((number, received));
-        Exchange { number, state: Arc::clone(&self.state), watchers, watched }
-    }
-
     /// The fault of this endpoint, else of the call or the order.
     fn next_fault(&self, call: Call, fields: &Fields) -> Option<Fault> {
         let mut state = lock(&self.state);
@@ -262,13 +257,14 @@ impl Shared {
     /// The reply that goes out: on a connection that is a reply behind, that one. A surplus one makes it so.
     fn in_step(&self, connection: &Arc<Breaker>, reply: Reply, surplus: Option<Reply>) -> Reply {
         let mut behind = lock(&self.behind);
-        behind.retain(|(connection, _)| connection.strong_count() > 0);
-        if let Some((_, due)) = behind.iter_mut().find(|(other, _)| ptr::eq(other.as_ptr(), Arc::as_ptr(connection))) {
-            return mem::replace(due, reply);
+        behind.retain(|behind| behind.connection.strong_count() > 0);
+        let is_this = |behind: &&mut Behind| ptr::eq(behind.connection.as_ptr(), Arc::as_ptr(connection));
+        if let Some(behind) = behind.iter_mut().find(is_this) {
+            return mem::replace(&mut behind.due, reply);
         }
-        let Some(due) = surplus else { return reply };
-        behind.push((Arc::downgrade(connection), reply));
-        due
+        let Some(surplus) = surplus else { return reply };
+        behind.push(Behind { connection: Arc::downgrade(connection), due: reply });
+        surplus
     }
 
     /// Takes the time that a close of this order takes; the fault of a close that comes while another one takes it.
@@ -283,38 +279,6 @@ impl Shared {
                 None
             }
             Err(UnderWay) => Some(Fault::Error(lock(&self.state).limit(out_trade_no))),
-        }
-    }
-}
-
-/// A request on record; whoever watches hears of it when it is over, however it ends.
-struct Exchange {
-    number: u64,
-    state: Arc<Mutex<GatewayState>>,
-    watchers: Vec<mpsc::UnboundedSender<Received>>,
-    watched: Option<Received>,
-}
-
-impl Exchange {
-    /// Adds the reply to its request, by its number: the record may have been cleared since.
-    fn reply(&mut self, reply: &Reply) {
-        let mut state = lock(&self.state);
-        let on_record = state.received.iter_mut().rfind(|(number, _)| *number == self.number);
-        for received in on_record.map(|(_, received)| received).into_iter().chain(&mut self.watched) {
-            received.reply = Some(reply.body.clone());
-            received.status = Some(reply.status);
-            let headers = reply.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-            received.reply_headers = headers.collect();
-        }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if let Some(watched) = self.watched.take() {
-            for watcher in &self.watchers {
-                let _ = watcher.send(watched.clone());
-            }
         }
     }
 }

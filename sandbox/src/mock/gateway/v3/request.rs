@@ -48,12 +48,12 @@ fn is_number(escaped: &str) -> bool {
 /// The request, if it is right in itself; else the reply that it gets.
 pub(in crate::mock::gateway) fn accept(identities: &[Identity], received: &Received) -> Result<Request, Reply> {
     check_headers(received).map_err(|message| unsigned(400, "INVALID_REQUEST", message))?;
-    let (identity, signed) = authenticate(identities, received)?;
+    let (identity, caller) = authenticate(identities, received)?;
     let Some(signer) = received.headers.get("wechatpay-serial").and_then(|serial| Signer::named(serial, &identity.v3))
     else {
         return Err(unsigned(400, "INVALID_REQUEST", "平台证书序列号Wechatpay-Serial错误"));
     };
-    if let Err((status, code, message)) = check_content(identity, &signed, received) {
+    if let Err((status, code, message)) = check_content(identity, &caller, received) {
         let (status, body, _) = coded(status, code, &message);
         let mut reply = respond(status, &body);
         signer.sign(&mut reply, 0);
@@ -152,16 +152,13 @@ fn check_content(identity: &Identity, signed_by: &str, received: &Received) -> R
     if fields.get("mch_id").is_some_and(|mch_id| mch_id != signed_by) {
         return Err((400, "INVALID_REQUEST", "http header中的mchid与post payload中的mchid不匹配".to_owned()));
     }
-    let is_right = match received.call {
-        Some(Call::OrderQuery) => {
-            let pairs = merchants.iter().map(|(name, value)| format!("{name}={value}"));
-            *query == pairs.collect::<Vec<_>>().join("&") && body.is_empty()
-        }
-        _ => {
-            let fields = merchants.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
-            let found = serde_json::from_str::<Value>(body).unwrap_or_default();
-            found == Value::Object(fields.collect()) && query.is_empty()
-        }
+    let is_right = if received.call == Some(Call::OrderQuery) {
+        let pairs = merchants.iter().map(|(name, value)| format!("{name}={value}"));
+        *query == pairs.collect::<Vec<_>>().join("&") && body.is_empty()
+    } else {
+        let fields = merchants.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
+        let found = serde_json::from_str::<Value>(body).unwrap_or_default();
+        found == Value::Object(fields.collect()) && query.is_empty()
     };
     let is_digits = |text: &str| (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_right || (is_partner && !is_digits(&sub_mchid)) {
