@@ -147,6 +147,8 @@ fn coded(status: u16, object: &JsonFields, request: &Request<'_>, signature: Str
         "ORDERCLOSED" if request.call == Call::CloseOrder => ReplyCode::OrderClosed,
         "ORDERNOTEXIST" => ReplyCode::OrderNotExist,
         "USERPAYING" => ReplyCode::UserPaying,
+        // API v3's name for TRADE_STATE_ERROR: only an order that exists has a state.
+        "TRADEERROR" | "TRADESTATEERROR" => ReplyCode::TradeStateError,
         "SYSTEMERROR" => ReplyCode::SystemError,
         "SIGNERROR" => ReplyCode::SignatureRejected,
         _ if error.is_rejection() || status == UNAUTHORIZED => ReplyCode::Rejected,
@@ -653,7 +655,7 @@ mod tests {
             ("ANYTHING", 401, ReplyCode::Rejected),
             ("RATELIMIT_EXCEEDED", 429, ReplyCode::FrequencyLimited),
             ("INVALID_REQUEST", 400, ReplyCode::Other),
-            ("TRADE_ERROR", 403, ReplyCode::Other),
+            ("TRADE_ERROR", 403, ReplyCode::TradeStateError),
             ("TRADE_STATE_ERROR", 400, ReplyCode::Other),
             ("RULE_LIMIT", 403, ReplyCode::Other),
             ("ORDERREVERSED", 400, ReplyCode::Other),
