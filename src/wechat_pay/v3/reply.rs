@@ -656,7 +656,7 @@ mod tests {
             ("RATELIMIT_EXCEEDED", 429, ReplyCode::FrequencyLimited),
             ("INVALID_REQUEST", 400, ReplyCode::Other),
             ("TRADE_ERROR", 403, ReplyCode::TradeStateError),
-            ("TRADE_STATE_ERROR", 400, ReplyCode::Other),
+            ("TRADE_STATE_ERROR", 400, ReplyCode::TradeStateError),
             ("RULE_LIMIT", 403, ReplyCode::Other),
             ("ORDERREVERSED", 400, ReplyCode::Other),
             ("orderpaid", 400, ReplyCode::Other),
