@@ -229,8 +229,9 @@ def test_docs_operate(session):
     # MiniStack takes every line for one that the patterns match.
     line, *_ = [json.loads(line) for line in re.split(r"[\t\n]", printed) if '"message":"order"' in line]
     (shown,) = [json.loads(block) for block in blocks(ENGLISH["operate.md"], "json") if '"message":"order"' in block]
-    # The order may have been closed here before, which is its reason.
-    assert [field for field in line if field not in ("reason", "version")] == list(shown)
+    # The order may have been closed here before, which is its reason; MiniStack gives no trace to a function that has none.
+    sometimes = ("reason", "version", "xray_trace_id")
+    assert [field for field in line if field not in sometimes] == [field for field in shown if field not in sometimes]
     for one in given_up:
         until(lambda one=one: one["out_trade_no"] in session.sandbox.process.log(), "the order is redriven")
     assert not ministack.waiting(outputs["DeadLetterQueueUrl"])

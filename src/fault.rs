@@ -214,7 +214,7 @@ impl Fault {
                 };
             }
             Self::CredentialsUnavailable { .. } => {
-                return "读取APIv2密钥失败,请求未发送,请检查密钥(Secret)后重试".to_owned();
+                return "读取密钥失败,请求未发送,请检查密钥(Secret)后重试".to_owned();
             }
             Self::NoSuchMerchant { .. } => {
                 return "该 mch_id 没有对应的密钥(Secret),请求未发送,请检查 mch_id".to_owned();

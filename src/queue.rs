@@ -9,8 +9,8 @@ use aws_sdk_sqs::{
     Client,
     error::BuildError,
     types::{
-        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
-        SendMessageBatchRequestEntry,
+        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, ChangeMessageVisibilityBatchResultEntry,
+        MessageAttributeValue, SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
     },
 };
 use aws_types::SdkConfig;
@@ -139,7 +139,11 @@ impl Queue {
         let call =
             client.change_message_visibility_batch().queue_url(self.orders.to_string()).set_entries(Some(entries));
         let output = call.send().await.map_err(|error| aws::cause(SERVICE, settings, &error))?;
-        Ok(accepted(output.successful().iter().map(|entry| entry.id()), output.failed(), group.len()))
+        Ok(accepted(
+            output.successful().iter().map(ChangeMessageVisibilityBatchResultEntry::id),
+            output.failed(),
+            group.len(),
+        ))
     }
 
     async fn send(&self, queue: &QueueUrl, group: &[SetAside<'_>]) -> Result<Vec<Accepted>, Cow<'static, str>> {
@@ -155,7 +159,7 @@ impl Queue {
         let entries = group.iter().enumerate().map(entry).collect::<Result<_, _>>().map_err(incomplete)?;
         let call = client.send_message_batch().queue_url(queue.to_string()).set_entries(Some(entries));
         let output = call.send().await.map_err(|error| aws::cause(SERVICE, settings, &error))?;
-        Ok(accepted(output.successful().iter().map(|entry| entry.id()), output.failed(), group.len()))
+        Ok(accepted(output.successful().iter().map(SendMessageBatchResultEntry::id), output.failed(), group.len()))
     }
 
     fn client(&self) -> &(SdkConfig, Client) {
@@ -222,7 +226,6 @@ fn plain(reason: &str) -> String {
     reason.chars().filter(is_allowed).take(MAX_REASON).collect()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
 fn incomplete(_: BuildError) -> Cow<'static, str> {
     format!("{SERVICE} can't be called").into()
 }

@@ -184,6 +184,7 @@ impl<'a> OrderLog<'a> {
                     requestId = self.invocation.request_id,
                     xray_trace_id = self.invocation.xray_trace_id,
                     cold_start = self.invocation.is_cold_start.then_some(true),
+                    version = env!("CARGO_PKG_VERSION"),
                     "{message}"
                 )
             };

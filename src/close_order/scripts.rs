@@ -83,7 +83,7 @@ impl Script {
         self.rotated_after.is_some_and(|after| self.start.elapsed() >= after)
     }
 
-    fn body(&self, said: Said, request: &Request<'_>, key: &str) -> Option<String> {
+    fn body(said: Said, request: &Request<'_>, key: &str) -> Option<String> {
         let base = [
             ("return_code", "SUCCESS"),
             ("appid", "wx8888888888888888"),
@@ -142,7 +142,7 @@ impl Exchanger for &Script {
             sleep(delay).await;
             let unverified = |status, error| Err(ReplyError { status, error }.into());
             let key = if has_new_key { ROTATED } else { KEY };
-            match (said, self.body(said, &request, key)) {
+            match (said, Script::body(said, &request, key)) {
                 (Lost, _) => Err(SendError::ConnectionLost.into()),
                 (Refused, _) => Err(SendError::Refused.into()),
                 (_, None) => unverified(502, None),
@@ -184,7 +184,7 @@ struct Ended {
 impl Case {
     fn new(closes: &[Said], queries: &[Said]) -> Self {
         let quick = |said: &[Said]| said.iter().map(|&said| (10, said)).collect();
-        let time = Duration::from_secs(60);
+        let time = Duration::from_mins(1);
         Self { closes: quick(closes), queries: quick(queries), confirm: true, time, ..Self::default() }
     }
 
@@ -338,7 +338,7 @@ async fn in_a_batch_the_rate_limit_is_waited_out_and_costs_no_attempt() {
     let limited = [RATE_LIMIT, RATE_LIMIT, RATE_LIMIT, RATE_LIMIT, RATE_LIMIT];
     let closes = [&limited[..], &[BadGateway, BadGateway, Success]].concat();
     let queries = [Code("FREQUENCY_LIMITED"), RATE_LIMIT, Code("FREQUENCY_LIMITED"), Page, State("CLOSED")];
-    let case = Case { is_in_a_batch: true, time: Duration::from_secs(120), ..Case::new(&closes, &queries) };
+    let case = Case { is_in_a_batch: true, time: Duration::from_mins(2), ..Case::new(&closes, &queries) };
     let ended = case.run().await;
     assert_eq!((ended.said(), ended.calls()), (("closed", true, None), [8, 5]), "{}", ended.json);
     // Means of 1 + 2 + 4 + 8 + 8 s for the close, 1 + 2 + 4 s for the query, each give or take a half.

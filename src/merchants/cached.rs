@@ -449,7 +449,7 @@ mod tests {
             (Answer::Secret("{}".to_owned()), "the secret's mch_id is missing"),
             (
                 Answer::Secret(String::new()),
-                "the secret must be a JSON object with mch_id and either api_key and appid or private_key",
+                "the secret must be a JSON object with mch_id and api_key (API v2) or private_key (API v3)",
             ),
             (Answer::Binary(vec![0xff]), "the secret must be UTF-8 text"),
         ] {

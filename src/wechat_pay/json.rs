@@ -1,6 +1,10 @@
 //! JSON objects in which no field may be there twice: readers differ in which of the two counts.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    marker::PhantomData,
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -40,10 +44,13 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for ObjectVisitor<V> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<V>, A::Error> {
         let mut object = Object { fields: BTreeMap::new(), repeated: None };
         while let Some((name, value)) = map.next_entry::<String, V>()? {
-            if object.fields.contains_key(&name) {
-                object.repeated.get_or_insert(name);
-            } else {
-                object.fields.insert(name, value);
+            match object.fields.entry(name) {
+                Entry::Occupied(earlier) => {
+                    object.repeated.get_or_insert_with(|| earlier.key().clone());
+                }
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
             }
         }
         Ok(object)

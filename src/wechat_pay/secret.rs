@@ -13,7 +13,7 @@ use super::{
     v3::keys::{KeyFields, Keys},
 };
 
-/// Length of an API v2 key, in characters ("APIv2密钥", merchant platform).
+/// Length of an API v2 key, in characters (`APIv2密钥`, merchant platform).
 const API_KEY_CHARACTERS: usize = 32;
 
 /// The fields of API v3: whether one of them is there says that API v3 is meant.
@@ -44,7 +44,7 @@ pub enum Malformed {
     #[error("the secret must be UTF-8 text")]
     NotUtf8,
     /// It isn't a JSON object.
-    #[error("the secret must be a JSON object with mch_id and either api_key and appid or private_key")]
+    #[error("the secret must be a JSON object with mch_id and api_key (API v2) or private_key (API v3)")]
     NotAnObject,
     /// A field that means nothing here is there twice; its name is not shown, since a value may stand in its place.
     #[error("the secret has a field twice")]

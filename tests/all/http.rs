@@ -227,7 +227,7 @@ async fn without_a_key_it_is_a_503() {
         let body = body(&answer);
         let expected = [json!("FAIL"), json!(-501_001), json!("not_sent")];
         assert_eq!(values(&body, ["returnCode", "errCode", "outcome"]), expected);
-        assert_eq!(body["returnMsg"], "读取APIv2密钥失败,请求未发送,请检查密钥(Secret)后重试");
+        assert_eq!(body["returnMsg"], "读取密钥失败,请求未发送,请检查密钥(Secret)后重试");
     }
 }
 

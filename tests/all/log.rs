@@ -27,7 +27,7 @@ fn lasting(mut line: Value) -> Value {
 fn line(world: &World, invocation: &Invocation, number: u64, fields: &Value) -> Value {
     let trace_id = invocation.ids.trace_id.split(';').next().unwrap().strip_prefix("Root=").unwrap();
     let mut line = json!({
-        "message": "order", "confirmed": false, "target": TARGET, "mch_id": world.sandbox.identity.mch_id, "sub_mch_id": "1900000109",
+        "message": "order", "confirmed": false, "version": env!("CARGO_PKG_VERSION"), "target": TARGET, "mch_id": world.sandbox.identity.mch_id, "sub_mch_id": "1900000109",
         "endpoint": world.sandbox.gateway.endpoints()[0].url(), "attempts": 1, "queries": 0,
         "wechat_pay_request_id": format!("SANDBOX-{number:016X}-0"),
         "requestId": invocation.ids.request_id, "xray_trace_id": trace_id,

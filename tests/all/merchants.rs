@@ -14,8 +14,8 @@ use crate::support::{World, batch, function, order, values};
 fn merchants(count: usize) -> Vec<Merchant> {
     let merchant = |number: usize| {
         let mut identity = Identity::numbered(&number.to_string(), number % 4);
-        identity.mch_type = if number % 2 == 0 { MchType::Merchant } else { MchType::Partner };
-        identity.api = if number % 3 == 0 { Api::V3 } else { Api::V2 };
+        identity.mch_type = if number.is_multiple_of(2) { MchType::Merchant } else { MchType::Partner };
+        identity.api = if number.is_multiple_of(3) { Api::V3 } else { Api::V2 };
         Merchant { identity, flaw: None }
     };
     (1..=count).map(merchant).collect()

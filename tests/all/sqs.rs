@@ -1,14 +1,18 @@
 //! SQS: a batch of orders, closed side by side; what is not done comes back.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use sandbox::{
     mock::gateway::{Call, Fault, Order, Times, TradeState},
     mock::identity::Identity,
+    mock::queue::{self, Queue},
 };
 use serde_json::{Value, json};
 
-use crate::support::{beijing_time, event, ms, order, values, world, world_with};
+use crate::support::{ORDER, World, beijing_time, event, ms, order, rfc3339, values, world, world_with};
 
 /// A batch of messages with these bodies; the message ids are the bodies' places.
 fn batch<'a>(bodies: impl IntoIterator<Item = &'a Value>) -> Value {
@@ -231,4 +235,143 @@ async fn an_order_that_hangs_does_not_hold_up_the_records_behind_it() {
     let messages: Vec<Value> = (0..20).map(|n| message(&format!("order{n}"))).collect();
     let invocation = world.function.invoke_within(&batch(&messages), ms(4000)).await;
     assert_eq!(failed(&invocation.json()), BTreeSet::from([0]), "{invocation:?}");
+}
+
+/// A world whose function has its queues.
+async fn world_with_queue() -> (World, Queue) {
+    let queue = Queue::start(([127, 0, 0, 1], 0).into(), Duration::from_hours(1), 480).await.unwrap();
+    let variables = queue.environment();
+    let adapt = |function| variables.into_iter().fold(function, sandbox_env);
+    (world_with(Identity::default(), adapt).await, queue)
+}
+
+fn sandbox_env(
+    function: sandbox::mock::function::FunctionBuilder,
+    (name, value): (&str, String),
+) -> sandbox::mock::function::FunctionBuilder {
+    function.env(name, &value)
+}
+
+/// Sends messages, has the function handle them as a batch, and returns the places of those that failed.
+async fn deliver(world: &mut World, queue: &Queue, bodies: &[Value]) -> BTreeSet<usize> {
+    let text = |body: &Value| body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+    let ids: Vec<_> = bodies.iter().map(|body| queue.send(&text(body), Duration::ZERO)).collect();
+    let failed = handle(world, queue).await;
+    ids.iter().enumerate().filter(|(_, id)| failed.contains(*id)).map(|(place, _)| place).collect()
+}
+
+/// Has the function handle what is visible.
+async fn handle(world: &mut World, queue: &Queue) -> HashSet<String> {
+    let received = queue.receive(10);
+    let failed = queue::failed(&world.function.invoke(&queue::event(&received)).await.json()).unwrap();
+    queue.finish(&received, Some(&failed));
+    failed
+}
+
+#[tokio::test]
+async fn an_order_stays_in_the_queue_until_its_time_and_is_closed_then() {
+    let (mut world, queue) = world_with_queue().await;
+    let close_at = rfc3339(7);
+    let mut body = order(ORDER);
+    body["close_at"] = json!(close_at);
+    assert_eq!(deliver(&mut world, &queue, &[body]).await, BTreeSet::from([0]));
+    let line = world.function.wait_for_lines("waiting", 1).await.remove(0);
+    let expected = [json!("INFO"), json!("1900000109"), json!(ORDER), json!(close_at)];
+    assert_eq!(values(&line, ["level", "sub_mch_id", "out_trade_no", "until"]), expected, "{line}");
+    assert!(line["message_id"].is_string(), "{line}");
+    assert!(world.function.lines("order").is_empty() && world.sandbox.gateway.received().is_empty());
+
+    let visible = queue.next_visible().unwrap();
+    assert!(queue.receive(10).is_empty());
+    tokio::time::sleep_until(visible).await;
+    assert_eq!(handle(&mut world, &queue).await, HashSet::new());
+    assert!(rfc3339(0) >= close_at, "not before its time");
+    let line = world.order_line(1).await;
+    assert_eq!(values(&line, ["outcome", "receives"]), [json!("closed"), json!(2)], "{line}");
+    assert!(line["overdue_s"].as_u64().unwrap() < 5, "{line}");
+    assert_eq!(queue.left(), (0, 0));
+}
+
+#[tokio::test]
+async fn an_invalid_order_goes_aside_with_its_reason_and_what_the_secret_contradicts_comes_back() {
+    let (mut world, queue) = world_with_queue().await;
+    let with = |name: &str, value: &str| {
+        let mut body = order("1");
+        body[name] = json!(value);
+        body
+    };
+    let bodies = [
+        with("out_trade_no", "a b"),
+        json!("poison"),
+        json!({"detail": order("1")}),
+        with("time_start", &beijing_time(3600)),
+        with("close_at", "2026-11-28T12:30:00"),
+        with("mch_id", "1"),
+        json!({"out_trade_no": "1"}),
+        order("1"),
+    ];
+    assert_eq!(deliver(&mut world, &queue, &bodies).await, BTreeSet::from([5, 6]));
+    let aside = queue.invalid_orders();
+    let reasons = [
+        "out_trade_no must be 1 to 32 characters",
+        "line 1 column 1",
+        "it was found at $.detail",
+        "time_start is in the future",
+        "close_at must be an RFC 3339 time",
+    ];
+    assert_eq!(aside.len(), reasons.len(), "{aside:?}");
+    for ((aside, body), reason) in aside.iter().zip(&bodies).zip(reasons) {
+        assert_eq!(aside.body, body.as_str().map_or_else(|| body.to_string(), str::to_owned));
+        assert!(aside.reason.contains(reason), "{aside:?}");
+    }
+    assert_eq!(world.function.wait_for_lines("no order", 2).await.len(), 2);
+    assert_eq!(world.function.wait_for_order_lines(6).await.len(), 6);
+}
+
+#[tokio::test]
+async fn what_sqs_does_not_take_comes_back_and_the_orders_are_closed_all_the_same() {
+    let (mut world, queue) = world_with_queue().await;
+    let mut waiting = order("1");
+    waiting["close_at"] = json!(rfc3339(600));
+    for failure in [queue::Failure::AccessDenied, queue::Failure::Reset, queue::Failure::EveryNth(1)] {
+        world.sandbox.gateway.put_order(ORDER, TradeState::NotPay);
+        queue.set_failure(Some(failure));
+        let bodies = [json!({}), waiting.clone(), order(ORDER)];
+        assert_eq!(deliver(&mut world, &queue, &bodies).await, BTreeSet::from([0, 1]), "{failure:?}");
+        assert_eq!(world.sandbox.gateway.order(ORDER), Some(TradeState::Closed));
+    }
+    assert!(queue.invalid_orders().is_empty());
+    for message in ["invalid order not set aside", "visibility timeout not changed"] {
+        let lines = world.function.wait_for_lines(message, 3).await;
+        assert!(lines.len() == 3 && lines.iter().all(|line| line["cause"].is_string()), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_of_another_queue_is_not_attempted() {
+    let (mut world, queue) = world_with_queue().await;
+    let _ = queue.send(&order(ORDER).to_string(), Duration::ZERO);
+    let mut event = queue::event(&queue.receive(10));
+    event["Records"][0]["eventSourceARN"] = json!("arn:aws:sqs:eu-central-1:123456789012:another");
+    let answer = world.function.invoke(&event).await.json();
+    assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), 1, "{answer}");
+    let line = world.order_line(1).await;
+    let expected = [json!("ERROR"), json!("not_sent"), json!("other_queue"), json!(ORDER)];
+    assert_eq!(values(&line, ["level", "outcome", "reason", "out_trade_no"]), expected, "{line}");
+    assert!(line["cause"].as_str().unwrap().contains("ORDERS_QUEUE_URL"), "{line}");
+    assert!(world.sandbox.gateway.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_very_large_batch_takes_little_memory() {
+    let mut world = world().await;
+    world.function.invoke(&order(ORDER)).await;
+    let before = world.function.memory_kib("VmHWM").unwrap();
+    let messages: Vec<Value> = (0..4000).map(|n| message(&format!("an invalid number {n}"))).collect();
+    let event = batch(&messages);
+    let size = u64::try_from(event.to_string().len()).unwrap() / 1024;
+    let answer = world.function.invoke(&event).await.json();
+    assert_eq!(failed(&answer).len(), 4000);
+    let grown = world.function.memory_kib("VmHWM").unwrap() - before;
+    assert!(grown < 6 * size, "{grown} KiB for a batch of {size} KiB");
 }

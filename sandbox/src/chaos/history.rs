@@ -488,6 +488,7 @@ mod tests {
 
     #[test]
     fn an_invalid_message_goes_aside_and_nothing_is_sent() {
+        const INVALID: &str = "an invalid message";
         let invalid = |change: fn(&mut History)| {
             broken(|history| {
                 history.published.clear();
@@ -499,7 +500,6 @@ mod tests {
                 change(history);
             })
         };
-        const INVALID: &str = "an invalid message";
         assert_eq!(invalid(|_| ()), NONE);
         assert_eq!(invalid(|history| history.is_set_aside = false), [INVALID]);
         let kept = |history: &mut History| {

@@ -69,7 +69,8 @@ pub(super) struct AwsServer<S> {
     address: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
     service: Arc<Mutex<S>>,
-    _server: Arc<Server>,
+    /// It ends with the last clone.
+    server: Arc<Server>,
 }
 
 impl<S> Clone for AwsServer<S> {
@@ -78,7 +79,7 @@ impl<S> Clone for AwsServer<S> {
             address: self.address,
             tls: self.tls.clone(),
             service: Arc::clone(&self.service),
-            _server: Arc::clone(&self._server),
+            server: Arc::clone(&self.server),
         }
     }
 }
@@ -90,7 +91,7 @@ impl<S: Service> AwsServer<S> {
         let listener = BreakableListener::bind(address, Connections::default(), tls.clone()).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
         let router = Router::new().fallback(handle::<S>).with_state(Arc::clone(&service));
-        Ok(Self { address, tls, service, _server: Arc::new(Server::start(listener, router)) })
+        Ok(Self { address, tls, service, server: Arc::new(Server::start(listener, router)) })
     }
 
     /// The value of the variable that names its endpoint.

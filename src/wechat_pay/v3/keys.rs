@@ -30,7 +30,8 @@ pub(in crate::wechat_pay) struct Keys {
     private_key: PrivateKey,
     serial_no: String,
     public_key_id: String,
-    public_keys: BTreeMap<String, PublicKey>,
+    /// What replies are verified with, by ID.
+    trusted: BTreeMap<String, PublicKey>,
 }
 
 /// The fields of the secret that hold them.
@@ -57,16 +58,16 @@ impl Keys {
         let own = (serial_no.as_str(), &private_key.public_key());
         let (public_key_id, public_key) =
             read_public_key(("public_key_id", fields.public_key_id), ("public_key", fields.public_key), own)?;
-        let mut public_keys = BTreeMap::from([(public_key_id.clone(), public_key)]);
+        let mut trusted = BTreeMap::from([(public_key_id.clone(), public_key)]);
         for (id, key) in fields.other_public_keys {
             let name = "other_public_keys";
             let (id, key) = read_public_key((name, id), (name, key), own)?;
-            if public_keys.get(&id).is_some_and(|known| *known != key) {
+            if trusted.get(&id).is_some_and(|known| *known != key) {
                 return Err(Malformed::Field(name, "has two different keys of one ID"));
             }
-            public_keys.insert(id, key);
+            trusted.insert(id, key);
         }
-        Ok(Self { private_key, serial_no, public_key_id, public_keys })
+        Ok(Self { private_key, serial_no, public_key_id, trusted })
     }
 
     /// Signs a text with the private key.
@@ -86,7 +87,7 @@ impl Keys {
 
     /// The public key of an ID, if the secret has it.
     pub(super) fn public_key(&self, id: &str) -> Option<&PublicKey> {
-        self.public_keys.get(id)
+        self.trusted.get(id)
     }
 }
 
@@ -95,7 +96,7 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys")
             .field("serial_no", &self.serial_no)
-            .field("public_key_ids", &self.public_keys.keys())
+            .field("public_key_ids", &self.trusted.keys())
             .finish_non_exhaustive()
     }
 }
