@@ -368,6 +368,15 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
         assert_eq!((ended.said(), ended.calls()), (expected, calls), "{closes:?}: {}", ended.json);
         assert_eq!(ended.answer.is_rate_limited, is_rate_limited);
     }
+    // It was the rate limit, and has closed nothing: a rejection behind it is one, and a limit is asked no more.
+    for (second, outcome) in [(Unsigned("no"), Outcome::Rejected), (Code("NOAUTH"), Outcome::Rejected)] {
+        let case = Case { is_in_a_batch: true, ..Case::new(&[limited, second], &[Code("NEW")]) };
+        let ended = case.run().await;
+        assert_eq!((ended.answer.outcome, ended.calls()), (outcome, [2, 1]), "{second:?}: {}", ended.json);
+    }
+    let case = Case { is_in_a_batch: true, ..Case::new(&[BadGateway, limited, Unsigned("no")], &[Code("NEW"); 2]) };
+    let ended = case.run().await;
+    assert_eq!((ended.answer.outcome, ended.calls()), (Outcome::Unknown, [3, 2]), "{}", ended.json);
     // What is left when the time is up: a second before its end at the latest.
     for said in [RATE_LIMIT, limited] {
         let many = vec![said; 40];
@@ -491,10 +500,9 @@ fn broken_rule(case: &Case, start: Instant, ended: &Ended) -> Option<&'static st
         }),
         ("rejected means that nothing else happened", {
             outcome != Outcome::Rejected
-                || ended
-                    .sent
-                    .iter()
-                    .all(|sent| matches!(sent.said, Refused | Unsigned(_) | Code("NOAUTH" | "SIGNERROR")))
+                || ended.sent.iter().filter(|sent| sent.call == Call::CloseOrder).all(|sent| {
+                    matches!(sent.said, Refused | Unsigned(_) | Code("NOAUTH" | "SIGNERROR" | "FREQUENCY_LIMITED"))
+                })
         }),
         ("nothing of an unsigned reply but its text is passed on", {
             !ended.json.to_string().contains("ORDERCLOSED") || outcome != Outcome::Rejected
