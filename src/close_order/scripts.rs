@@ -362,12 +362,28 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
             [3, 4],
             false,
         ),
+        (
+            &[limited, limited, limited, BadGateway, BadGateway, Success],
+            &[Code("NEW"), Code("NEW"), Code("NEW"), State("CLOSED")],
+            ("closed", true, None),
+            [6, 4],
+            false,
+        ),
         (&[limited], &[State("USERPAYING")], ("open", true, Some("FREQUENCY_LIMITED")), [1, 1], false),
     ] {
         let ended = Case { is_in_a_batch: true, ..Case::new(closes, queries) }.run().await;
         assert_eq!((ended.said(), ended.calls()), (expected, calls), "{closes:?}: {}", ended.json);
         assert_eq!(ended.answer.is_rate_limited, is_rate_limited);
     }
+    // It was the rate limit, and has closed nothing: a rejection behind it is one, and a limit is asked no more.
+    for (second, outcome) in [(Unsigned("no"), Outcome::Rejected), (Code("NOAUTH"), Outcome::Rejected)] {
+        let case = Case { is_in_a_batch: true, ..Case::new(&[limited, second], &[Code("NEW")]) };
+        let ended = case.run().await;
+        assert_eq!((ended.answer.outcome, ended.calls()), (outcome, [2, 1]), "{second:?}: {}", ended.json);
+    }
+    let case = Case { is_in_a_batch: true, ..Case::new(&[BadGateway, limited, Unsigned("no")], &[Code("NEW"); 2]) };
+    let ended = case.run().await;
+    assert_eq!((ended.answer.outcome, ended.calls()), (Outcome::Unknown, [3, 2]), "{}", ended.json);
     // What is left when the time is up: a second before its end at the latest.
     for said in [RATE_LIMIT, limited] {
         let many = vec![said; 40];
@@ -381,6 +397,41 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
     let ended = Case { is_in_a_batch: true, time: Duration::from_secs(20), ..Case::new(&[Success], &[RATE_LIMIT; 40]) };
     let ended = ended.run().await;
     assert_eq!((ended.said(), ended.answer.reason()), (("unknown", false, Some("NOTCONFIRMED")), Some("rate_limited")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_knows_of_the_limit_what_never_began_and_a_merchant_that_is_limited_is_not_waited_for_again() {
+    let script = Script {
+        closes: Mutex::new(vec![(10, RATE_LIMIT); 100].into()),
+        queries: Mutex::default(),
+        sent: Mutex::default(),
+        rotated_after: None,
+        start: Instant::now(),
+        secrets: MockSecrets::new(secret(KEY)),
+    };
+    let endpoints = Endpoints::new(Endpoint::parse("https://one").unwrap(), []);
+    let close_order = CloseOrder::new(script.secrets.only(), &script, endpoints, Duration::from_secs(5));
+    let order = Order::from_json(r#"{"sub_mch_id": "1900000110", "out_trade_no": "1"}"#, "event").unwrap();
+    // What an order comes to that has so much time, and how many requests it takes.
+    let close = async |batch: &Batch, time: u64| {
+        let sent = script.sent.lock().unwrap().len();
+        let invocation = Invocation { batch: Some(batch), ..Invocation::default() };
+        let answer = close_order.close(&order, true, Instant::now() + Duration::from_secs(time), invocation).await;
+        (answer.outcome, answer.reason().unwrap().to_owned(), script.sent.lock().unwrap().len() - sent)
+    };
+
+    let batch = Batch::default();
+    assert_eq!(close(&batch, 0).await, (Outcome::NotSent, "DeadlineExceeded".to_owned(), 0));
+    let (outcome, reason, requests) = close(&batch, 20).await;
+    assert_eq!((outcome, &*reason), (Outcome::Unknown, "rate_limited"));
+    assert!(requests > 1, "it is waited for");
+    assert_eq!(close(&batch, 0).await, (Outcome::NotSent, "rate_limited".to_owned(), 0));
+
+    close_order.end_batch(&batch);
+    let next = Batch::default();
+    assert_eq!(close(&next, 20).await, (Outcome::Unknown, "rate_limited".to_owned(), 1));
+    sleep(Duration::from_mins(3)).await;
+    assert!(close(&Batch::default(), 20).await.2 > 1, "it is waited for again after three minutes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -491,10 +542,9 @@ fn broken_rule(case: &Case, start: Instant, ended: &Ended) -> Option<&'static st
         }),
         ("rejected means that nothing else happened", {
             outcome != Outcome::Rejected
-                || ended
-                    .sent
-                    .iter()
-                    .all(|sent| matches!(sent.said, Refused | Unsigned(_) | Code("NOAUTH" | "SIGNERROR")))
+                || ended.sent.iter().filter(|sent| sent.call == Call::CloseOrder).all(|sent| {
+                    matches!(sent.said, Refused | Unsigned(_) | Code("NOAUTH" | "SIGNERROR" | "FREQUENCY_LIMITED"))
+                })
         }),
         ("nothing of an unsigned reply but its text is passed on", {
             !ended.json.to_string().contains("ORDERCLOSED") || outcome != Outcome::Rejected
