@@ -390,8 +390,17 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
         let time = Duration::from_secs(20);
         let ended = Case { is_in_a_batch: true, time, ..Case::new(&many, &[Code("NEW"); 40]) }.run().await;
         assert_eq!((ended.answer.outcome, ended.answer.reason()), (Outcome::Unknown, Some("rate_limited")));
-        assert!(ended.sent.last().unwrap().at.elapsed() + time >= Duration::from_secs(1));
         assert!(ended.took < time && ended.calls()[0] <= 12, "{:?}", ended.calls());
+    }
+    // The shortest pause, half a second, would leave less than a second.
+    for (closes, queries, calls) in [
+        (&[RATE_LIMIT; 2][..], &[][..], [1, 0]),
+        (&[limited; 2], &[Code("NEW")], [1, 1]),
+        (&[Success], &[limited; 2], [1, 1]),
+    ] {
+        let time = Duration::from_millis(1400);
+        let ended = Case { is_in_a_batch: true, time, ..Case::new(closes, queries) }.run().await;
+        assert_eq!((ended.calls(), ended.answer.reason()), (calls, Some("rate_limited")), "{closes:?}");
     }
     // A query that proves nothing for the limit alone.
     let ended = Case { is_in_a_batch: true, time: Duration::from_secs(20), ..Case::new(&[Success], &[RATE_LIMIT; 40]) };
@@ -401,37 +410,39 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_knows_of_the_limit_what_never_began_and_a_merchant_that_is_limited_is_not_waited_for_again() {
-    let script = Script {
-        closes: Mutex::new(vec![(10, RATE_LIMIT); 100].into()),
-        queries: Mutex::default(),
-        sent: Mutex::default(),
-        rotated_after: None,
-        start: Instant::now(),
-        secrets: MockSecrets::new(secret(KEY)),
-    };
-    let endpoints = Endpoints::new(Endpoint::parse("https://one").unwrap(), []);
-    let close_order = CloseOrder::new(script.secrets.only(), &script, endpoints, Duration::from_secs(5));
-    let order = Order::from_json(r#"{"sub_mch_id": "1900000110", "out_trade_no": "1"}"#, "event").unwrap();
-    // What an order comes to that has so much time, and how many requests it takes.
-    let close = async |batch: &Batch, time: u64| {
-        let sent = script.sent.lock().unwrap().len();
-        let invocation = Invocation { batch: Some(batch), ..Invocation::default() };
-        let answer = close_order.close(&order, true, Instant::now() + Duration::from_secs(time), invocation).await;
-        (answer.outcome, answer.reason().unwrap().to_owned(), script.sent.lock().unwrap().len() - sent)
-    };
+    // Over the limit, a close is told so without a signature, or with one, and then its query as well.
+    for (limited, a_try) in [(RATE_LIMIT, 1), (Code("FREQUENCY_LIMITED"), 2)] {
+        let script = Script {
+            closes: Mutex::new(vec![(10, limited); 100].into()),
+            queries: Mutex::new(vec![(10, limited); 100].into()),
+            sent: Mutex::default(),
+            rotated_after: None,
+            start: Instant::now(),
+            secrets: MockSecrets::new(secret(KEY)),
+        };
+        let endpoints = Endpoints::new(Endpoint::parse("https://one").unwrap(), []);
+        let close_order = CloseOrder::new(script.secrets.only(), &script, endpoints, Duration::from_secs(5));
+        let order = Order::from_json(r#"{"sub_mch_id": "1900000110", "out_trade_no": "1"}"#, "event").unwrap();
+        // What an order comes to that has so much time, and how many requests it takes.
+        let close = async |batch: &Batch, time: u64| {
+            let sent = script.sent.lock().unwrap().len();
+            let invocation = Invocation { batch: Some(batch), ..Invocation::default() };
+            let answer = close_order.close(&order, true, Instant::now() + Duration::from_secs(time), invocation).await;
+            (answer.outcome, answer.reason().unwrap().to_owned(), script.sent.lock().unwrap().len() - sent)
+        };
 
-    let batch = Batch::default();
-    assert_eq!(close(&batch, 0).await, (Outcome::NotSent, "DeadlineExceeded".to_owned(), 0));
-    let (outcome, reason, requests) = close(&batch, 20).await;
-    assert_eq!((outcome, &*reason), (Outcome::Unknown, "rate_limited"));
-    assert!(requests > 1, "it is waited for");
-    assert_eq!(close(&batch, 0).await, (Outcome::NotSent, "rate_limited".to_owned(), 0));
+        let batch = Batch::default();
+        assert_eq!(close(&batch, 0).await, (Outcome::NotSent, "DeadlineExceeded".to_owned(), 0));
+        let (outcome, reason, requests) = close(&batch, 20).await;
+        assert_eq!((outcome, &*reason), (Outcome::Unknown, "rate_limited"));
+        assert!(requests > a_try, "it is waited for");
+        assert_eq!(close(&batch, 0).await, (Outcome::NotSent, "rate_limited".to_owned(), 0));
 
-    close_order.end_batch(&batch);
-    let next = Batch::default();
-    assert_eq!(close(&next, 20).await, (Outcome::Unknown, "rate_limited".to_owned(), 1));
-    sleep(Duration::from_mins(3)).await;
-    assert!(close(&Batch::default(), 20).await.2 > 1, "it is waited for again after three minutes");
+        close_order.end_batch(&batch);
+        assert_eq!(close(&Batch::default(), 20).await, (Outcome::Unknown, "rate_limited".to_owned(), a_try));
+        sleep(Duration::from_mins(3)).await;
+        assert!(close(&Batch::default(), 20).await.2 > a_try, "it is waited for again after three minutes");
+    }
 }
 
 #[tokio::test(start_paused = true)]
