@@ -334,6 +334,29 @@ async fn a_key_of_another_merchant_is_not_used() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reply_in_hand_is_returned_in_time_however_long_the_secret_is_read_anew() {
+    let wrong_signature = Unsigned("签名错误");
+    for (closes, queries, expected) in [
+        (&[wrong_signature][..], &[][..], ("rejected", false, None)),
+        (&[Success], &[wrong_signature], ("unknown", false, Some("NOTCONFIRMED"))),
+        (&[Success], &[Forged], ("unknown", false, Some("NOTCONFIRMED"))),
+        (&[BadGateway, wrong_signature], &[], ("unknown", false, None)),
+    ] {
+        for time in [Duration::from_millis(1500), Duration::from_secs(4), Duration::from_mins(15)] {
+            let secrets = MockSecrets::new(secret(KEY));
+            let case = Case { time, ..Case::new(closes, queries) };
+            let hang = async {
+                sleep(Duration::from_millis(5)).await;
+                secrets.set(Secret::Hang);
+            };
+            let (ended, ()) = tokio::join!(case.run_with(secrets.clone()), hang);
+            assert_eq!(ended.said(), expected, "{closes:?} {queries:?} {time:?}: {}", ended.json);
+            assert!(ended.took <= time && secrets.reads() >= 2, "{closes:?} {queries:?} {time:?}: {:?}", ended.took);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_a_batch_the_rate_limit_is_waited_out_and_costs_no_attempt() {
     let limited = [RATE_LIMIT, RATE_LIMIT, RATE_LIMIT, RATE_LIMIT, RATE_LIMIT];
     let closes = [&limited[..], &[BadGateway, BadGateway, Success]].concat();

@@ -1,23 +1,25 @@
-//! Replies that were verified for another order: a replay, or a connection that is out of step with its requests.
+//! Replies that were verified for another order or call: a replay, or a connection that is out of step with its requests.
 //!
-//! A closeorder reply does not name its order, so its signature alone would let the reply to one order close another.
+//! A closeorder reply does not name its order, so its signature alone would let the reply to one order close another. And
+//! ORDERNOTEXIST is the same from either call: closeorder's, there once more, would confirm itself as the query's.
 
 use std::{
     collections::VecDeque,
     sync::{Mutex, PoisonError},
 };
 
-use super::{Reply, Request};
+use super::{Call, Reply, Request};
 
 /// How many replies are remembered.
 const REMEMBERED: usize = 256;
 
-/// The signatures of the last replies that said closed, paid or not found, each with its order.
+/// The signatures of the last replies that said closed, paid or not found, each with its call and order.
 #[derive(Debug, Default)]
 pub(super) struct ReplayGuard(Mutex<VecDeque<Seen>>);
 
 struct Seen {
     id: String,
+    call: Call,
     mch_id: String,
     sub_mch_id: Option<String>,
     out_trade_no: String,
@@ -31,12 +33,13 @@ impl std::fmt::Debug for Seen {
 }
 
 impl ReplayGuard {
-    /// Whether a verified reply was seen before, for another order; it is remembered otherwise.
+    /// Whether a verified reply was seen before, for another order or call; it is remembered otherwise.
     pub(super) fn is_replay(&self, reply: &Reply, request: &Request<'_>) -> bool {
         let Some(id) = reply.replay_id.as_ref().filter(|_| reply.is_terminal()) else { return false };
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(earlier) = seen.iter().find(|earlier| earlier.id == *id) {
-            let is_same = earlier.mch_id == request.merchant().mch_id()
+            let is_same = earlier.call == request.call
+                && earlier.mch_id == request.merchant().mch_id()
                 && earlier.sub_mch_id.as_deref() == request.sub_mch_id()
                 && earlier.out_trade_no == request.out_trade_no();
             return !is_same;
@@ -46,6 +49,7 @@ impl ReplayGuard {
         }
         seen.push_back(Seen {
             id: id.clone(),
+            call: request.call,
             mch_id: request.merchant().mch_id().to_owned(),
             sub_mch_id: request.sub_mch_id().map(str::to_owned),
             out_trade_no: request.out_trade_no().to_owned(),
@@ -109,6 +113,20 @@ mod tests {
             !guard.is_replay(&system_error, &one) && !guard.is_replay(&system_error, &other),
             "it says nothing of the order"
         );
+    }
+
+    #[test]
+    fn a_close_s_reply_is_not_a_query_s_proof_about_the_same_order() {
+        let (merchant, order) = (merchant(), order("one"));
+        let (close, query) = (Request::close(&order, &merchant), Request::query(&order, &merchant));
+        let not_found = |nonce, request: &Request<'_>| {
+            reply(&[("nonce_str", nonce), ("result_code", "FAIL"), ("err_code", "ORDERNOTEXIST")], request)
+        };
+        let guard = ReplayGuard::default();
+        assert!(!guard.is_replay(&not_found("a", &close), &close));
+        assert!(guard.is_replay(&not_found("a", &query), &query), "a reply that is on the connection twice");
+        assert!(!guard.is_replay(&not_found("b", &query), &query), "the query's own");
+        assert!(guard.is_replay(&not_found("b", &close), &close));
     }
 
     #[test]

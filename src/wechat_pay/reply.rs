@@ -150,8 +150,8 @@ pub enum VerifyError {
     /// It is signed, but the signed text can be read in another way, too.
     #[error("its {0} holds the text of another field, so that its signature proves nothing")]
     Ambiguous(String),
-    /// Its signature was verified before, for another order.
-    #[error("it is the reply to another order")]
+    /// Its signature was verified before, for another order or call.
+    #[error("it is the reply to another order or call")]
     Replayed,
 }
 

@@ -215,7 +215,7 @@ async fn a_genuine_204_to_another_order_is_a_replay() {
     assert_eq!(invocation.error_type().as_deref(), Some("ReplyInvalid"), "{invocation:?}");
     assert!(invocation.text().contains("[open]"), "{invocation:?}");
     let line = world.order_line(2).await;
-    assert_eq!(line["cause"], "HTTP status 204, it is the reply to another order", "{line}");
+    assert_eq!(line["cause"], "HTTP status 204, it is the reply to another order or call", "{line}");
     assert_eq!(world.sandbox.gateway.order(ORDER), Some(TradeState::NotPay));
 }
 

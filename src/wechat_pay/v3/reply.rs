@@ -466,6 +466,32 @@ mod tests {
         assert_eq!(code(Call::CloseOrder, &changed), Err(VerifyError::Signature));
     }
 
+    /// Neither the status nor the other headers are signed.
+    #[test]
+    fn a_changed_status_makes_no_reply_say_more_than_its_signed_text() {
+        let callback = json!({
+            "id": "1", "event_type": "TRANSACTION.SUCCESS", "resource_type": "encrypt-resource", "summary": "支付成功",
+            "resource": {"algorithm": "AEAD_AES_256_GCM", "ciphertext": "x", "nonce": "n", "original_type": "transaction"},
+        });
+        let (paid, under_way) = (transaction("merchant", "SUCCESS"), error("USERPAYING"));
+        for body in ["", "{}", &paid.to_string(), &callback.to_string(), &under_way, &error("SYSTEM_ERROR")] {
+            let mut response = signed_response(200, body);
+            for status in [200, 201, 202, 204, 206, 302, 400, 401, 404, 429] {
+                response.status = status;
+                for call in CALLS {
+                    let verified = code(call, &response);
+                    let is_own = (call == Call::CloseOrder && status == 204 && body.is_empty())
+                        || (call == Call::OrderQuery && status == 200 && body == paid.to_string());
+                    assert_eq!(verified == Ok(ReplyCode::Success), is_own, "{call:?} {status} {body}: {verified:?}");
+                    let says_more = [ReplyCode::OrderClosed, ReplyCode::OrderPaid, ReplyCode::OrderNotExist]
+                        .map(Ok)
+                        .contains(&verified);
+                    assert!(!says_more, "{call:?} {status} {body}: {verified:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_202_to_a_close_is_a_payment_under_way_whatever_its_code() {
         for (body, described) in [
