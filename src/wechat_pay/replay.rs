@@ -66,7 +66,11 @@ mod tests {
     };
 
     fn merchant() -> Account {
-        let secret = json!({"appid": "wx1", "mch_id": "1", "api_key": "k".repeat(32)});
+        merchant_of("1")
+    }
+
+    fn merchant_of(mch_id: &str) -> Account {
+        let secret = json!({"appid": "wx1", "mch_id": mch_id, "api_key": "k".repeat(32)});
         Account::from_secret(secret.to_string().as_bytes()).unwrap()
     }
 
@@ -109,6 +113,19 @@ mod tests {
             !guard.is_replay(&system_error, &one) && !guard.is_replay(&system_error, &other),
             "it says nothing of the order"
         );
+    }
+
+    #[test]
+    fn an_order_is_another_one_by_its_merchant_and_its_sub_merchant_too() {
+        let (merchant, other_merchant, one) = (merchant(), merchant_of("2"), order("one"));
+        let other = Order::from_json(r#"{"sub_mch_id": "3", "out_trade_no": "one"}"#, "event").unwrap();
+        let request = Request::close(&one, &merchant);
+        let guard = ReplayGuard::default();
+        let reply = reply(&[("nonce_str", "a")], &request);
+        assert!(!guard.is_replay(&reply, &request));
+        assert!(guard.is_replay(&reply, &Request::close(&one, &other_merchant)));
+        assert!(guard.is_replay(&reply, &Request::close(&other, &merchant)));
+        assert!(!guard.is_replay(&reply, &Request::query(&one, &merchant)), "the same order");
     }
 
     #[test]
