@@ -70,7 +70,11 @@ mod tests {
     };
 
     fn merchant() -> Account {
-        let secret = json!({"appid": "wx1", "mch_id": "1", "api_key": "k".repeat(32)});
+        merchant_of("1")
+    }
+
+    fn merchant_of(mch_id: &str) -> Account {
+        let secret = json!({"appid": "wx1", "mch_id": mch_id, "api_key": "k".repeat(32)});
         Account::from_secret(secret.to_string().as_bytes()).unwrap()
     }
 
@@ -127,6 +131,18 @@ mod tests {
         assert!(guard.is_replay(&not_found("a", &query), &query), "a reply that is on the connection twice");
         assert!(!guard.is_replay(&not_found("b", &query), &query), "the query's own");
         assert!(guard.is_replay(&not_found("b", &close), &close));
+    }
+
+    #[test]
+    fn an_order_is_another_one_by_its_merchant_and_its_sub_merchant_too() {
+        let (merchant, other_merchant, one) = (merchant(), merchant_of("2"), order("one"));
+        let other = Order::from_json(r#"{"sub_mch_id": "3", "out_trade_no": "one"}"#, "event").unwrap();
+        let request = Request::close(&one, &merchant);
+        let guard = ReplayGuard::default();
+        let reply = reply(&[("nonce_str", "a")], &request);
+        assert!(!guard.is_replay(&reply, &request));
+        assert!(guard.is_replay(&reply, &Request::close(&one, &other_merchant)));
+        assert!(guard.is_replay(&reply, &Request::close(&other, &merchant)));
     }
 
     #[test]
