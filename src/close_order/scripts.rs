@@ -179,6 +179,8 @@ struct Ended {
     json: Value,
     sent: Vec<Sent>,
     took: Duration,
+    /// Whether the merchant's next orders wait out the rate limit.
+    is_waited_for: bool,
 }
 
 impl Case {
@@ -214,7 +216,9 @@ impl Case {
         let json = serde_json::to_value(&answer).unwrap();
         let took = start.elapsed();
         let sent = script.sent.lock().unwrap().clone();
-        Ended { answer, json, sent, took }
+        close_order.end_batch(&batch);
+        let is_waited_for = !close_order.not_waited_for.contains("1900000109");
+        Ended { answer, json, sent, took, is_waited_for }
     }
 }
 
@@ -290,10 +294,25 @@ async fn a_query_after_a_connection_out_of_step_goes_out_on_a_new_one() {
             &[Code("ORDERPAID"), State("SUCCESS")][..],
             [Connection::Pooled, Connection::Pooled, Connection::New],
         ),
+        (&[Success], &[Lost, State("CLOSED")], [Connection::Pooled, Connection::Pooled, Connection::New]),
         (&[State("CLOSED")], &[Lost, State("CLOSED")], [Connection::Pooled, Connection::New, Connection::New]),
     ] {
         let ended = Case::new(closes, queries).run().await;
         assert_eq!(ended.sent.iter().map(|sent| sent.connection).collect::<Vec<_>>(), expected, "{closes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_shows_the_last_state_that_a_query_showed() {
+    for (second, expected) in [
+        (State("CLOSED"), "CLOSED"),
+        (State("SUCCESS"), "SUCCESS"),
+        (State("USERPAYING"), "USERPAYING"),
+        (Code("ORDERNOTEXIST"), "NOTPAY"),
+        (Code("NEW"), "NOTPAY"),
+    ] {
+        let ended = Case::new(&[Success, Success], &[State("NOTPAY"), second]).run().await;
+        assert_eq!(ended.json["trade_state"], expected, "{second:?}: {}", ended.json);
     }
 }
 
@@ -329,6 +348,25 @@ async fn a_key_of_another_merchant_is_not_used() {
         reads.set(Secret::Secret(text));
     };
     let (ended, ()) = tokio::join!(case.run_with(secrets.clone()), other);
+    assert_eq!((ended.said(), ended.calls()), (("rejected", false, None), [1, 0]), "{}", ended.json);
+    assert_eq!(secrets.reads(), 2, "it was read anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_is_not_used_if_its_kind_of_merchant_has_no_such_order() {
+    let secrets = MockSecrets::new(secret(KEY));
+    let changed = secrets.clone();
+    let case = Case::new(&[Unsigned("签名错误"), Success], &[State("CLOSED")]);
+    let change = async move {
+        sleep(Duration::from_millis(105)).await;
+        let mut ordinary: Value = match secret(ROTATED) {
+            Secret::Secret(text) => serde_json::from_str(&text).unwrap(),
+            _ => unreachable!(),
+        };
+        ordinary["mch_type"] = json!("merchant");
+        changed.set(Secret::Secret(ordinary.to_string()));
+    };
+    let (ended, ()) = tokio::join!(case.run_with(secrets.clone()), change);
     assert_eq!((ended.said(), ended.calls()), (("rejected", false, None), [1, 0]), "{}", ended.json);
     assert_eq!(secrets.reads(), 2, "it was read anew");
 }
@@ -399,6 +437,17 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
         assert_eq!((ended.answer.outcome, ended.answer.reason()), (Outcome::Unknown, Some("rate_limited")));
         assert!(ended.sent.last().unwrap().at.elapsed() + time >= Duration::from_secs(1));
         assert!(ended.took < time && ended.calls()[0] <= 12, "{:?}", ended.calls());
+    }
+    for (closes, queries, is_waited_for) in [
+        (vec![RATE_LIMIT; 40], vec![], false),
+        (vec![limited; 40], vec![RATE_LIMIT; 40], false),
+        (vec![limited; 40], vec![Code("NEW"); 40], true),
+        (vec![limited], vec![State("USERPAYING")], true),
+        (vec![RATE_LIMIT, Success], vec![RATE_LIMIT; 40], true),
+    ] {
+        let time = Duration::from_secs(20);
+        let ended = Case { is_in_a_batch: true, time, ..Case::new(&closes, &queries) }.run().await;
+        assert_eq!(ended.is_waited_for, is_waited_for, "{} {:?} {}", closes.len(), queries.first(), ended.json);
     }
     // A query that proves nothing for the limit alone.
     let ended = Case { is_in_a_batch: true, time: Duration::from_secs(20), ..Case::new(&[Success], &[RATE_LIMIT; 40]) };
