@@ -169,6 +169,8 @@ struct Case {
     queries: Vec<(u64, Said)>,
     confirm: bool,
     is_in_a_batch: bool,
+    /// Whether another order of the batch has met the rate limit.
+    has_other_met_limit: bool,
     rotated_after: Option<Duration>,
     time: Duration,
 }
@@ -211,6 +213,9 @@ impl Case {
         let order = json!({"sub_mch_id": "1900000110", "out_trade_no": "1", "confirm": self.confirm});
         let order = Order::from_json(&order.to_string(), "event").unwrap();
         let batch = Batch::default();
+        if self.has_other_met_limit {
+            batch.sent("1900000109", true);
+        }
         let invocation = Invocation { batch: self.is_in_a_batch.then_some(&batch), ..Invocation::default() };
         let answer = close_order.close(&order, false, start + self.time, invocation).await;
         let json = serde_json::to_value(&answer).unwrap();
@@ -299,6 +304,24 @@ async fn a_query_after_a_connection_out_of_step_goes_out_on_a_new_one() {
     ] {
         let ended = Case::new(closes, queries).run().await;
         assert_eq!(ended.sent.iter().map(|sent| sent.connection).collect::<Vec<_>>(), expected, "{closes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_starts_where_closeorder_was_last_answered() {
+    for (closes, queries, expected) in [
+        (&[Code("SYSTEMERROR"), Success][..], &[State("CLOSED")][..], &["https://two"][..]),
+        (&[Success], &[State("CLOSED")], &["https://one"]),
+        // The first query ends at the other endpoint, and the second round's closes are not answered.
+        (
+            &[Success, BadGateway, BadGateway],
+            &[Page, State("NOTPAY"), State("CLOSED")],
+            &["https://one", "https://two", "https://one"],
+        ),
+    ] {
+        let ended = Case::new(closes, queries).run().await;
+        let queried = ended.sent.iter().filter(|sent| sent.call == Call::OrderQuery).map(|sent| &*sent.endpoint);
+        assert_eq!(queried.collect::<Vec<_>>(), expected, "{closes:?}: {:?}", ended.sent);
     }
 }
 
@@ -456,6 +479,18 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_no_time_to_begin_reads_and_sends_nothing_and_says_whether_the_rate_limit_took_the_time() {
+    for (has_other_met_limit, reason) in [(true, "rate_limited"), (false, "DeadlineExceeded")] {
+        let secrets = MockSecrets::new(secret(KEY));
+        let case =
+            Case { is_in_a_batch: true, has_other_met_limit, time: Duration::ZERO, ..Case::new(&[Success], &[]) };
+        let ended = case.run_with(secrets.clone()).await;
+        assert_eq!((ended.said(), ended.answer.reason()), (("not_sent", false, None), Some(reason)), "{}", ended.json);
+        assert_eq!((ended.calls(), secrets.reads(), ended.took), ([0, 0], 0, Duration::ZERO));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_in_hand_when_the_time_runs_out_is_returned() {
     for (closes, queries, time, expected) in [
         (vec![(10, Success)], vec![(10, Hang)], 2000, ("unknown", false, Some("NOTCONFIRMED"))),
@@ -495,7 +530,7 @@ fn any_case() -> impl Strategy<Value = Case> {
     (steps, any::<[bool; 2]>(), rotation, select(vec![500_u64, 1500, 3000, 6000, 30_000])).prop_map(
         |((closes, queries), [confirm, is_in_a_batch], rotated_after, time)| {
             let time = Duration::from_millis(time);
-            Case { closes, queries, confirm, is_in_a_batch, rotated_after, time }
+            Case { closes, queries, confirm, is_in_a_batch, rotated_after, time, ..Case::default() }
         },
     )
 }
