@@ -168,6 +168,18 @@ async fn with_everything_down_at_once_every_message_comes_back_in_time() {
 }
 
 #[tokio::test]
+async fn a_merchant_whose_every_request_met_the_rate_limit_holds_no_place_in_the_next_batch() {
+    let mut world = world().await;
+    world.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::RateLimit);
+    for is_waited_for in [true, false] {
+        world.sandbox.gateway.clear_received();
+        let answer = world.function.invoke_within(&batch(&[message("1")]), ms(4000)).await.json();
+        assert_eq!(failed(&answer), BTreeSet::from([0]));
+        assert_eq!(world.sandbox.gateway.count(Call::CloseOrder) > 1, is_waited_for);
+    }
+}
+
+#[tokio::test]
 async fn without_a_key_a_batch_comes_back_after_one_read_of_the_secret() {
     let mut world = world_with(Identity::default(), |function| function.env("WECHAT_PAY_SECRET_ID", "another")).await;
     let reads = world.sandbox.secrets.reads();
