@@ -481,7 +481,7 @@ mod tests {
                 for call in CALLS {
                     let verified = code(call, &response);
                     let is_own = (call == Call::CloseOrder && status == 204 && body.is_empty())
-                        || (call == Call::OrderQuery && status == 200 && body == paid.to_string());
+                        || (call == Call::OrderQuery && status == 200 && paid == body);
                     assert_eq!(verified == Ok(ReplyCode::Success), is_own, "{call:?} {status} {body}: {verified:?}");
                     let says_more = [ReplyCode::OrderClosed, ReplyCode::OrderPaid, ReplyCode::OrderNotExist]
                         .map(Ok)
