@@ -142,7 +142,7 @@ USUAL = between(0, CLOSED)
      {"SecretNotRead"}, 0, 1),
     (SMALL, "a rule sends something else", USUAL, [(TEN + 20 * at, SENT_WRONGLY) for at in range(4)],
      {"EventsNotUnderstood"}, 0, 1),
-    (SMALL, "one message that is no order is redelivered", USUAL,
+    (SMALL, "one invalid message is redelivered", USUAL,
      [(TEN + 3 * at, SENT_WRONGLY | {"receives": at + 1}) for at in range(10)], set(), 0, 0),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_day(expanded, shop, what, wrong, more, expected, urgent, morning):

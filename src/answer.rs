@@ -238,7 +238,19 @@ fn camel_case(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{PAYMENT_NAMES, Payment, camel_case};
+    use super::{Fields, OrderIds, PAYMENT_NAMES, Payment, Replied, camel_case};
+
+    #[test]
+    fn what_a_payment_was_is_told_by_a_query_alone() {
+        let fields = Payment::NAMES.map(|name| (name.to_owned(), "closeorder's".to_owned()));
+        let fields: Fields = fields.into_iter().chain([("err_code".to_owned(), "ORDERPAID".to_owned())]).collect();
+        let payment = Payment { total_fee: Some("100".to_owned()), ..Payment::default() };
+        let replied = Replied { fields, payment, reason: None, ids: OrderIds::default() };
+        assert_eq!(replied.get("err_code"), Some("ORDERPAID"));
+        for name in Payment::NAMES {
+            assert_eq!(replied.get(name), (name == "total_fee").then_some("100"), "{name}");
+        }
+    }
 
     #[test]
     fn the_names_of_a_payment_are_those_of_wx_server_sdk() {

@@ -33,6 +33,9 @@ const MIN_TIME: Duration = Duration::from_secs(1);
 const MIN_TIME_FOR_SECOND_ROUND: Duration = Duration::from_secs(3);
 const PAUSE_BEFORE_SECOND_ROUND: Duration = Duration::from_secs(1);
 
+/// Why a query's ORDERNOTEXIST proves nothing.
+const ALTHOUGH_IT_EXISTS: &str = "ORDERNOTEXIST, although another reply shows that the order exists";
+
 /// One order under way.
 pub(super) struct Operation<'a, 'l, E> {
     context: &'a CloseOrder<E>,
@@ -109,6 +112,9 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
         let closed = if matches!(&closed_again, Ok(reply) if reply.is_signed()) { closed_again } else { closed };
         let close = CloseResult::of(&closed, self.may_have_closed);
         let decision = decide_again(close, is_called_paid, second_query.result);
+        if second_query.result == QueryResult::NotFound {
+            self.log.query_cause = Some(ALTHOUGH_IT_EXISTS.into());
+        }
         // Without a later state, the first query is the proof.
         let proof = if matches!(second_query.result, QueryResult::State(_)) { second_query } else { query };
         self.answer(closed, close, decision, &proof)
@@ -301,8 +307,7 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
             self.log.proof(proof.payment());
         }
         if query.result == QueryResult::NotFound && !confirmed {
-            self.log.query_cause =
-                Some("ORDERNOTEXIST, although closeorder's reply shows that the order exists".into());
+            self.log.query_cause = Some(ALTHOUGH_IT_EXISTS.into());
         }
         let ids = Request::close(self.order, &self.account).ids();
         let payment = proof.map(|reply| reply.payment().clone()).unwrap_or_default();
@@ -327,12 +332,14 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
     }
 }
 
-/// Whether an attempt may have closed the order: it was sent, and came to anything but a rejection or the rate limit.
+/// Whether an attempt may have closed the order: it was sent, and came to anything but a rejection or the rate limit. A signed
+/// `FREQUENCY_LIMITED` is followed by another attempt only where its query has brought nothing, and it was the rate limit.
 fn may_have_closed(result: &Result<Reply, ExchangeError>) -> bool {
     match result {
-        Ok(reply) => {
-            !matches!(reply.code(), ReplyCode::Rejected | ReplyCode::SignatureRejected | ReplyCode::RateLimited)
-        }
+        Ok(reply) => !matches!(
+            reply.code(),
+            ReplyCode::Rejected | ReplyCode::SignatureRejected | ReplyCode::RateLimited | ReplyCode::FrequencyLimited
+        ),
         Err(ExchangeError::Send(error)) => error.was_sent(),
         Err(ExchangeError::Reply(_)) => true,
     }

@@ -155,7 +155,7 @@ impl<'a> OrderLog<'a> {
         let overdue = receipt.due_since.map(|due| SystemTime::now().duration_since(due).unwrap_or_default());
         let is_delivered_again =
             self.invocation.receipt.is_some() && !receipt.is_set_aside && !answer.outcome.is_terminal();
-        let is_stuck = is_delivered_again && overdue.is_some_and(|overdue| overdue >= STUCK);
+        let stuck = (is_delivered_again && overdue.is_some_and(|overdue| overdue >= STUCK)).then_some(true);
         let duration_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident) => {
@@ -173,7 +173,7 @@ impl<'a> OrderLog<'a> {
                     message_id = self.invocation.message_id,
                     receives = receipt.receives,
                     overdue_s = overdue.map(|overdue| overdue.as_secs()),
-                    stuck = is_stuck.then_some(true),
+                    stuck,
                     endpoint = self.endpoint,
                     attempts = self.attempts,
                     queries = self.queries,

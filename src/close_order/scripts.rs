@@ -169,8 +169,6 @@ struct Case {
     queries: Vec<(u64, Said)>,
     confirm: bool,
     is_in_a_batch: bool,
-    /// Whether another order of the batch has met the rate limit.
-    has_other_met_limit: bool,
     rotated_after: Option<Duration>,
     time: Duration,
 }
@@ -181,8 +179,6 @@ struct Ended {
     json: Value,
     sent: Vec<Sent>,
     took: Duration,
-    /// Whether the merchant's next orders wait out the rate limit.
-    is_waited_for: bool,
 }
 
 impl Case {
@@ -213,17 +209,12 @@ impl Case {
         let order = json!({"sub_mch_id": "1900000110", "out_trade_no": "1", "confirm": self.confirm});
         let order = Order::from_json(&order.to_string(), "event").unwrap();
         let batch = Batch::default();
-        if self.has_other_met_limit {
-            batch.sent("1900000109", true);
-        }
         let invocation = Invocation { batch: self.is_in_a_batch.then_some(&batch), ..Invocation::default() };
         let answer = close_order.close(&order, false, start + self.time, invocation).await;
         let json = serde_json::to_value(&answer).unwrap();
         let took = start.elapsed();
         let sent = script.sent.lock().unwrap().clone();
-        close_order.end_batch(&batch);
-        let is_waited_for = !close_order.not_waited_for.contains("1900000109");
-        Ended { answer, json, sent, took, is_waited_for }
+        Ended { answer, json, sent, took }
     }
 }
 
@@ -446,31 +437,45 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
             [3, 4],
             false,
         ),
+        (
+            &[limited, limited, limited, BadGateway, BadGateway, Success],
+            &[Code("NEW"), Code("NEW"), Code("NEW"), State("CLOSED")],
+            ("closed", true, None),
+            [6, 4],
+            false,
+        ),
         (&[limited], &[State("USERPAYING")], ("open", true, Some("FREQUENCY_LIMITED")), [1, 1], false),
     ] {
         let ended = Case { is_in_a_batch: true, ..Case::new(closes, queries) }.run().await;
         assert_eq!((ended.said(), ended.calls()), (expected, calls), "{closes:?}: {}", ended.json);
         assert_eq!(ended.answer.is_rate_limited, is_rate_limited);
     }
+    // It was the rate limit, and has closed nothing: a rejection behind it is one, and a limit is asked no more.
+    for (second, outcome) in [(Unsigned("no"), Outcome::Rejected), (Code("NOAUTH"), Outcome::Rejected)] {
+        let case = Case { is_in_a_batch: true, ..Case::new(&[limited, second], &[Code("NEW")]) };
+        let ended = case.run().await;
+        assert_eq!((ended.answer.outcome, ended.calls()), (outcome, [2, 1]), "{second:?}: {}", ended.json);
+    }
+    let case = Case { is_in_a_batch: true, ..Case::new(&[BadGateway, limited, Unsigned("no")], &[Code("NEW"); 2]) };
+    let ended = case.run().await;
+    assert_eq!((ended.answer.outcome, ended.calls()), (Outcome::Unknown, [3, 2]), "{}", ended.json);
     // What is left when the time is up: a second before its end at the latest.
     for said in [RATE_LIMIT, limited] {
         let many = vec![said; 40];
         let time = Duration::from_secs(20);
         let ended = Case { is_in_a_batch: true, time, ..Case::new(&many, &[Code("NEW"); 40]) }.run().await;
         assert_eq!((ended.answer.outcome, ended.answer.reason()), (Outcome::Unknown, Some("rate_limited")));
-        assert!(ended.sent.last().unwrap().at.elapsed() + time >= Duration::from_secs(1));
         assert!(ended.took < time && ended.calls()[0] <= 12, "{:?}", ended.calls());
     }
-    for (closes, queries, is_waited_for) in [
-        (vec![RATE_LIMIT; 40], vec![], false),
-        (vec![limited; 40], vec![RATE_LIMIT; 40], false),
-        (vec![limited; 40], vec![Code("NEW"); 40], true),
-        (vec![limited], vec![State("USERPAYING")], true),
-        (vec![RATE_LIMIT, Success], vec![RATE_LIMIT; 40], true),
+    // The shortest pause, half a second, would leave less than a second.
+    for (closes, queries, calls) in [
+        (&[RATE_LIMIT; 2][..], &[][..], [1, 0]),
+        (&[limited; 2], &[Code("NEW")], [1, 1]),
+        (&[Success], &[limited; 2], [1, 1]),
     ] {
-        let time = Duration::from_secs(20);
-        let ended = Case { is_in_a_batch: true, time, ..Case::new(&closes, &queries) }.run().await;
-        assert_eq!(ended.is_waited_for, is_waited_for, "{} {:?} {}", closes.len(), queries.first(), ended.json);
+        let time = Duration::from_millis(1400);
+        let ended = Case { is_in_a_batch: true, time, ..Case::new(closes, queries) }.run().await;
+        assert_eq!((ended.calls(), ended.answer.reason()), (calls, Some("rate_limited")), "{closes:?}");
     }
     // A query that proves nothing for the limit alone.
     let ended = Case { is_in_a_batch: true, time: Duration::from_secs(20), ..Case::new(&[Success], &[RATE_LIMIT; 40]) };
@@ -479,14 +484,39 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_no_time_to_begin_reads_and_sends_nothing_and_says_whether_the_rate_limit_took_the_time() {
-    for (has_other_met_limit, reason) in [(true, "rate_limited"), (false, "DeadlineExceeded")] {
-        let secrets = MockSecrets::new(secret(KEY));
-        let case =
-            Case { is_in_a_batch: true, has_other_met_limit, time: Duration::ZERO, ..Case::new(&[Success], &[]) };
-        let ended = case.run_with(secrets.clone()).await;
-        assert_eq!((ended.said(), ended.answer.reason()), (("not_sent", false, None), Some(reason)), "{}", ended.json);
-        assert_eq!((ended.calls(), secrets.reads(), ended.took), ([0, 0], 0, Duration::ZERO));
+async fn a_batch_knows_of_the_limit_what_never_began_and_a_merchant_that_is_limited_is_not_waited_for_again() {
+    // Over the limit, a close is told so without a signature, or with one, and then its query as well.
+    for (limited, a_try) in [(RATE_LIMIT, 1), (Code("FREQUENCY_LIMITED"), 2)] {
+        let script = Script {
+            closes: Mutex::new(vec![(10, limited); 100].into()),
+            queries: Mutex::new(vec![(10, limited); 100].into()),
+            sent: Mutex::default(),
+            rotated_after: None,
+            start: Instant::now(),
+            secrets: MockSecrets::new(secret(KEY)),
+        };
+        let endpoints = Endpoints::new(Endpoint::parse("https://one").unwrap(), []);
+        let close_order = CloseOrder::new(script.secrets.only(), &script, endpoints, Duration::from_secs(5));
+        let order = Order::from_json(r#"{"sub_mch_id": "1900000110", "out_trade_no": "1"}"#, "event").unwrap();
+        // What an order comes to that has so much time, and how many requests it takes.
+        let close = async |batch: &Batch, time: u64| {
+            let sent = script.sent.lock().unwrap().len();
+            let invocation = Invocation { batch: Some(batch), ..Invocation::default() };
+            let answer = close_order.close(&order, true, Instant::now() + Duration::from_secs(time), invocation).await;
+            (answer.outcome, answer.reason().unwrap().to_owned(), script.sent.lock().unwrap().len() - sent)
+        };
+
+        let batch = Batch::default();
+        assert_eq!(close(&batch, 0).await, (Outcome::NotSent, "DeadlineExceeded".to_owned(), 0));
+        let (outcome, reason, requests) = close(&batch, 20).await;
+        assert_eq!((outcome, &*reason), (Outcome::Unknown, "rate_limited"));
+        assert!(requests > a_try, "it is waited for");
+        assert_eq!(close(&batch, 0).await, (Outcome::NotSent, "rate_limited".to_owned(), 0));
+
+        close_order.end_batch(&batch);
+        assert_eq!(close(&Batch::default(), 20).await, (Outcome::Unknown, "rate_limited".to_owned(), a_try));
+        sleep(Duration::from_mins(3)).await;
+        assert!(close(&Batch::default(), 20).await.2 > a_try, "it is waited for again after three minutes");
     }
 }
 
@@ -530,7 +560,7 @@ fn any_case() -> impl Strategy<Value = Case> {
     (steps, any::<[bool; 2]>(), rotation, select(vec![500_u64, 1500, 3000, 6000, 30_000])).prop_map(
         |((closes, queries), [confirm, is_in_a_batch], rotated_after, time)| {
             let time = Duration::from_millis(time);
-            Case { closes, queries, confirm, is_in_a_batch, rotated_after, time, ..Case::default() }
+            Case { closes, queries, confirm, is_in_a_batch, rotated_after, time }
         },
     )
 }
@@ -598,10 +628,9 @@ fn broken_rule(case: &Case, start: Instant, ended: &Ended) -> Option<&'static st
         }),
         ("rejected means that nothing else happened", {
             outcome != Outcome::Rejected
-                || ended
-                    .sent
-                    .iter()
-                    .all(|sent| matches!(sent.said, Refused | Unsigned(_) | Code("NOAUTH" | "SIGNERROR")))
+                || ended.sent.iter().filter(|sent| sent.call == Call::CloseOrder).all(|sent| {
+                    matches!(sent.said, Refused | Unsigned(_) | Code("NOAUTH" | "SIGNERROR" | "FREQUENCY_LIMITED"))
+                })
         }),
         ("nothing of an unsigned reply but its text is passed on", {
             !ended.json.to_string().contains("ORDERCLOSED") || outcome != Outcome::Rejected

@@ -162,10 +162,14 @@ impl VerifyError {
         Self::NotAReply(Cow::Borrowed(why))
     }
 
-    /// What goes into a log line of a serial that anybody may have sent: 64 characters of those that serials and IDs have.
+    /// What goes into a log line of a serial that anybody may have sent: one that looks like WeChat Pay's. A text of another
+    /// form could be our own signature, sent back.
     pub(super) fn unknown_serial(serial: &str) -> Self {
-        let is_shown = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | ':');
-        Self::UnknownSerial(serial.chars().filter(is_shown).take(64).collect())
+        let is_id = |text: &str| text.len() > 11 && text.bytes().skip(11).all(|b| b.is_ascii_digit());
+        let is_ours = serial.get(..11).is_some_and(|start| start.eq_ignore_ascii_case("PUB_KEY_ID_")) && is_id(serial);
+        let is_hexadecimal = serial.bytes().all(|b| b.is_ascii_hexdigit() || b == b':');
+        let is_plain = serial.len() <= 64 && (is_ours || is_hexadecimal);
+        Self::UnknownSerial(if is_plain { serial.to_owned() } else { "of another form".to_owned() })
     }
 }
 

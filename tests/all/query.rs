@@ -197,6 +197,7 @@ async fn what_a_query_has_shown_open_is_not_called_closed_again_on_closeorder_s_
         (Fault::Hang, Call::OrderQuery),
         (Fault::Forge, Call::CloseOrder),
         (Fault::UnsignedFail("商户号mch_id与appid不匹配"), Call::CloseOrder),
+        (Fault::Error("ORDERNOTEXIST"), Call::OrderQuery),
     ] {
         let gateway = &world.sandbox.gateway;
         gateway.put_order(ORDER, Order { closes_not_sticking: Times::Always, ..TradeState::NotPay.into() });
@@ -208,6 +209,9 @@ async fn what_a_query_has_shown_open_is_not_called_closed_again_on_closeorder_s_
         assert_eq!(values(&reply, ["outcome", "err_code", "trade_state"]), expected, "{fault:?}: {reply}");
         world.sandbox.gateway.clear_faults();
     }
+    let line = world.function.wait_for_order_lines(5).await.pop().unwrap();
+    let expected = "ORDERNOTEXIST, although another reply shows that the order exists";
+    assert_eq!(line["query_cause"], expected, "{line}");
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ pub(super) async fn measure(bed: &TestBed, measured: &mut [Measured], starts: us
             let (function, start) = start(bed, program, bed.function(program)).await?;
             function.stop().await;
             if turn >= WARM_UP {
-                figures.first_answer_ms.push_time(start.first_answer);
+                figures.first_answer_ms.push_time(start.first_answer.saturating_sub(bed.gateway_time(program)));
                 figures.peak_rss_mib.push(mebibytes(start.peak_rss_kib));
             }
         }

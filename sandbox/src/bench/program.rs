@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::mock::function::FunctionBuilder;
+use crate::mock::{function::FunctionBuilder, identity::Api};
 
 /// What a program does, and so which answer is the right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Program {
     pub name: String,
     /// What it does.
     pub kind: Kind,
+    /// Which interface of WeChat Pay it speaks.
+    pub(super) api: Api,
     path: PathBuf,
     /// The script, if the program is its interpreter.
     script: Option<PathBuf>,
@@ -33,13 +35,20 @@ impl Program {
     /// The baseline.
     #[must_use]
     pub fn baseline(path: PathBuf) -> Self {
-        Self { name: "baseline".to_owned(), kind: Kind::Baseline, package: path.clone(), path, script: None }
+        let name = "baseline".to_owned();
+        Self { name, kind: Kind::Baseline, api: Api::V2, package: path.clone(), path, script: None }
     }
 
     /// The function of this workspace.
     #[must_use]
     pub fn close_order(path: PathBuf) -> Self {
         Self { name: "close-order".to_owned(), kind: Kind::CloseOrder, ..Self::baseline(path) }
+    }
+
+    /// The same with a secret for API v3.
+    #[must_use]
+    pub fn close_order_v3(path: PathBuf) -> Self {
+        Self { name: "close-order, API v3".to_owned(), api: Api::V3, ..Self::close_order(path) }
     }
 
     /// Another build of the function, under its path.
@@ -51,7 +60,7 @@ impl Program {
     /// A script of another language, in the folder that would be uploaded.
     pub(super) fn script(name: &str, interpreter: PathBuf, script: &str, package: PathBuf) -> Self {
         let script = Some(package.join(script));
-        Self { name: name.to_owned(), kind: Kind::Peer, path: interpreter, script, package }
+        Self { name: name.to_owned(), kind: Kind::Peer, api: Api::V2, path: interpreter, script, package }
     }
 
     /// The file or folder that is uploaded.

@@ -43,8 +43,7 @@ pub(super) async fn measure(bed: &TestBed, measured: &mut [Measured]) -> anyhow:
         for (Measured { program, figures }, function) in measured.iter_mut().zip(&mut functions) {
             for _ in 0..BLOCK {
                 let took = bed.invoke(program, function, bed.one_order(), took).await?;
-                let gateway = if program.kind == Kind::Baseline { Duration::ZERO } else { bed.gateway_time() };
-                figures.overhead_ms.push_time(took.saturating_sub(gateway));
+                figures.overhead_ms.push_time(took.saturating_sub(bed.gateway_time(program)));
             }
         }
     }

@@ -40,7 +40,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let built = tokio::task::spawn_blocking(|| anyhow::Ok((binary::build_baseline()?, binary::build()?)));
     let (baseline, close_order) = built.await??;
-    let mut programs = vec![Program::baseline(baseline), Program::close_order(close_order)];
+    let mut programs = vec![
+        Program::baseline(baseline),
+        Program::close_order(close_order.clone()),
+        Program::close_order_v3(close_order),
+    ];
     programs.extend(args.program.into_iter().map(Program::other_build));
     if args.peers {
         report::line("bench", "installing the peers into target/peers", Colour::Cyan);

@@ -582,8 +582,9 @@ mod tests {
             ("5F1C72E2A8931B72A2E13AF8DEE92471EB397115", "5F1C72E2A8931B72A2E13AF8DEE92471EB397115"),
             ("PUB_KEY_ID_0", "PUB_KEY_ID_0"),
             (&PUBLIC_KEY_ID.to_lowercase(), &PUBLIC_KEY_ID.to_lowercase()),
-            ("a\tb (c)", "abc"),
-            (&"x".repeat(100), &"x".repeat(64)),
+            ("a\tb (c)", "of another form"),
+            (&"A".repeat(65), "of another form"),
+            ("GR5458LVsignature", "of another form"),
         ] {
             let error = code(Call::CloseOrder, &with_serial(serial, TIMESTAMP)).unwrap_err();
             assert_eq!(error, VerifyError::UnknownSerial(shown.to_owned()));

@@ -14,7 +14,12 @@ use crate::{
         ledger::Ledger,
         plan::Part,
     },
-    mock::{event_bus, gateway::Fault, identity::MchType, lock},
+    mock::{
+        event_bus,
+        gateway::{Fault, Times},
+        identity::MchType,
+        lock,
+    },
 };
 
 /// A time at most so far ahead has come, since clocks differ; and what this program takes between two looks at its own.
@@ -86,7 +91,8 @@ impl Run {
                 truth: GroundTruth::new(gateway.order(&planned.out_trade_no)),
                 requests: Vec::new(),
                 was_replayed: false,
-                was_limited: false,
+                // FREQUENCY_LIMITED is the rate limit, too, if the query after it brings nothing.
+                was_limited: planned.order.as_ref().is_some_and(|order| order.closes_limited != Times::NEVER),
                 due: due.get(&index).and_then(|due| due.checked_sub(MARGIN)),
                 is_set_aside: invalid_orders.iter().any(|it| it.body.contains(&planned.out_trade_no)),
                 invocations: invocations.remove(&index).unwrap_or_default(),
