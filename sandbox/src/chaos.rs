@@ -1,5 +1,5 @@
-//! A chaos run: many orders in mixed states, of both kinds of merchant, through direct calls and SQS, while everything
-//! around the function goes wrong. At the end the ledger must be consistent: what the function reported of each order, and
+//! A chaos run: many orders in mixed states, of both kinds of merchant and over both of WeChat Pay's interfaces, through
+//! direct calls and SQS, while everything around the function goes wrong. At the end the ledger must be consistent: what the function reported of each order, and
 //! what it published, is compared with what the gateway knows of it.
 
 mod history;
@@ -16,7 +16,7 @@ use std::{
 };
 
 pub use ledger::{Ledger, Rule};
-pub use plan::{Incident, Job, MerchantPlan, Part, Plan, PlannedOrder, Work};
+pub use plan::{Deployment, Incident, Job, Part, Plan, PlannedOrder, Work};
 
 /// Runs a plan with so many functions side by side; `progress` hears how many orders had their turn, of how many.
 ///
@@ -31,10 +31,10 @@ pub async fn run(
     let orders = plan.orders();
     let (begun, progress) = (Arc::<AtomicUsize>::default(), Arc::new(progress));
     let mut ledger = Ledger::default();
-    for merchant in plan.merchants {
+    for deployment in plan.deployments {
         let (begun, progress) = (Arc::clone(&begun), Arc::clone(&progress));
         let report = move |more| progress(begun.fetch_add(more, Ordering::Relaxed) + more, orders);
-        ledger = run::run(merchant, program, functions, ledger, report).await?;
+        ledger = run::run(deployment, program, functions, ledger, report).await?;
     }
     Ok(ledger)
 }

@@ -169,6 +169,8 @@ struct Case {
     queries: Vec<(u64, Said)>,
     confirm: bool,
     is_in_a_batch: bool,
+    /// Whether another order of the batch has met the rate limit.
+    has_other_met_limit: bool,
     rotated_after: Option<Duration>,
     time: Duration,
 }
@@ -179,6 +181,8 @@ struct Ended {
     json: Value,
     sent: Vec<Sent>,
     took: Duration,
+    /// Whether the merchant's next orders wait out the rate limit.
+    is_waited_for: bool,
 }
 
 impl Case {
@@ -209,12 +213,17 @@ impl Case {
         let order = json!({"sub_mch_id": "1900000110", "out_trade_no": "1", "confirm": self.confirm});
         let order = Order::from_json(&order.to_string(), "event").unwrap();
         let batch = Batch::default();
+        if self.has_other_met_limit {
+            batch.sent("1900000109", true);
+        }
         let invocation = Invocation { batch: self.is_in_a_batch.then_some(&batch), ..Invocation::default() };
         let answer = close_order.close(&order, false, start + self.time, invocation).await;
         let json = serde_json::to_value(&answer).unwrap();
         let took = start.elapsed();
         let sent = script.sent.lock().unwrap().clone();
-        Ended { answer, json, sent, took }
+        close_order.end_batch(&batch);
+        let is_waited_for = !close_order.not_waited_for.contains("1900000109");
+        Ended { answer, json, sent, took, is_waited_for }
     }
 }
 
@@ -477,6 +486,17 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
         let ended = Case { is_in_a_batch: true, time, ..Case::new(closes, queries) }.run().await;
         assert_eq!((ended.calls(), ended.answer.reason()), (calls, Some("rate_limited")), "{closes:?}");
     }
+    for (closes, queries, is_waited_for) in [
+        (vec![RATE_LIMIT; 40], vec![], false),
+        (vec![limited; 40], vec![RATE_LIMIT; 40], false),
+        (vec![limited; 40], vec![Code("NEW"); 40], true),
+        (vec![limited], vec![State("USERPAYING")], true),
+        (vec![RATE_LIMIT, Success], vec![RATE_LIMIT; 40], true),
+    ] {
+        let time = Duration::from_secs(20);
+        let ended = Case { is_in_a_batch: true, time, ..Case::new(&closes, &queries) }.run().await;
+        assert_eq!(ended.is_waited_for, is_waited_for, "{} {:?} {}", closes.len(), queries.first(), ended.json);
+    }
     // A query that proves nothing for the limit alone.
     let ended = Case { is_in_a_batch: true, time: Duration::from_secs(20), ..Case::new(&[Success], &[RATE_LIMIT; 40]) };
     let ended = ended.run().await;
@@ -521,6 +541,18 @@ async fn a_batch_knows_of_the_limit_what_never_began_and_a_merchant_that_is_limi
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_no_time_to_begin_reads_and_sends_nothing_and_says_whether_the_rate_limit_took_the_time() {
+    for (has_other_met_limit, reason) in [(true, "rate_limited"), (false, "DeadlineExceeded")] {
+        let secrets = MockSecrets::new(secret(KEY));
+        let case =
+            Case { is_in_a_batch: true, has_other_met_limit, time: Duration::ZERO, ..Case::new(&[Success], &[]) };
+        let ended = case.run_with(secrets.clone()).await;
+        assert_eq!((ended.said(), ended.answer.reason()), (("not_sent", false, None), Some(reason)), "{}", ended.json);
+        assert_eq!((ended.calls(), secrets.reads(), ended.took), ([0, 0], 0, Duration::ZERO));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_in_hand_when_the_time_runs_out_is_returned() {
     for (closes, queries, time, expected) in [
         (vec![(10, Success)], vec![(10, Hang)], 2000, ("unknown", false, Some("NOTCONFIRMED"))),
@@ -560,7 +592,7 @@ fn any_case() -> impl Strategy<Value = Case> {
     (steps, any::<[bool; 2]>(), rotation, select(vec![500_u64, 1500, 3000, 6000, 30_000])).prop_map(
         |((closes, queries), [confirm, is_in_a_batch], rotated_after, time)| {
             let time = Duration::from_millis(time);
-            Case { closes, queries, confirm, is_in_a_batch, rotated_after, time }
+            Case { closes, queries, confirm, is_in_a_batch, rotated_after, time, ..Case::default() }
         },
     )
 }

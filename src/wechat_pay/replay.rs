@@ -120,6 +120,21 @@ mod tests {
     }
 
     #[test]
+    fn an_order_of_another_merchant_or_sub_merchant_is_another_one_whatever_its_number() {
+        let secret = json!({"appid": "wx1", "mch_id": "3", "api_key": "k".repeat(32)});
+        let other_merchant = Account::from_secret(secret.to_string().as_bytes()).unwrap();
+        let (merchant, one) = (merchant(), order("one"));
+        let of_other_sub = Order::from_json(r#"{"sub_mch_id": "4", "out_trade_no": "one"}"#, "event").unwrap();
+        let own = Request::close(&one, &merchant);
+        let guard = ReplayGuard::default();
+        let reply = reply(&[("nonce_str", "a")], &own);
+        assert!(!guard.is_replay(&reply, &own));
+        assert!(guard.is_replay(&reply, &Request::close(&one, &other_merchant)));
+        assert!(guard.is_replay(&reply, &Request::close(&of_other_sub, &merchant)));
+        assert!(!guard.is_replay(&reply, &own));
+    }
+
+    #[test]
     fn a_close_s_reply_is_not_a_query_s_proof_about_the_same_order() {
         let (merchant, order) = (merchant(), order("one"));
         let (close, query) = (Request::close(&order, &merchant), Request::query(&order, &merchant));

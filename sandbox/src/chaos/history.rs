@@ -9,7 +9,10 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::plan::{Part, PlannedOrder};
-use crate::mock::gateway::{Call, TradeState};
+use crate::mock::{
+    gateway::{Call, TradeState},
+    identity::Flaw,
+};
 
 /// How many requests one invocation may send about one order: to closeorder, and to orderquery (two rounds of two).
 const MAX_REQUESTS: [u64; 2] = [3, 4];
@@ -39,6 +42,8 @@ pub(super) enum GroundTruth {
 #[derive(Clone, Debug)]
 pub(super) struct History {
     pub(super) planned: PlannedOrder,
+    /// What is wrong with its merchant's secret, if anything is.
+    pub(super) flaw: Option<Flaw>,
     /// What it was when all was over.
     pub(super) truth: GroundTruth,
     /// The requests about it, in the order in which they came.
@@ -181,7 +186,7 @@ pub(super) struct InvocationRule {
     pub(super) holds: fn(&History, &Invocation) -> Option<bool>,
 }
 
-pub(super) const INVOCATION_RULES: [InvocationRule; 8] = [
+pub(super) const INVOCATION_RULES: [InvocationRule; 9] = [
     InvocationRule {
         text: "a confirmed `closed`, `paid` or `not_found` is what the gateway knows of the order, to the end",
         holds: |history, it| {
@@ -198,16 +203,28 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 8] = [
     InvocationRule {
         text: "where nothing goes wrong, the outcome is what the gateway knows of the order",
         holds: |history, it| {
-            (history.planned.is_plain() && it.has_time && !it.had_incident_about_order())
+            (history.planned.is_plain() && history.flaw.is_none() && it.has_time && !it.had_incident_about_order())
                 .then(|| it.outcome.is_true(history.truth))
         },
     },
     InvocationRule {
-        text: "`not_sent`: the gateway received nothing, during an incident",
+        text: "`not_sent`: the gateway received nothing, during an incident or for lack of a secret",
         holds: |history, it| {
             let has_received = || Call::ALL.iter().any(|&call| it.received(history, call) > 0);
+            let is_expected = || it.had_incident_about_order() || history.flaw == Some(Flaw::NoSecret);
             (it.outcome == ReportedOutcome::NotSent && it.is_alone(history) && !history.planned.is_invalid)
-                .then(|| it.had_incident_about_order() && !has_received())
+                .then(|| is_expected() && !has_received())
+        },
+    },
+    InvocationRule {
+        text: "with a wrong key nothing is known of an order, without a secret nothing is sent, and the message comes back",
+        holds: |history, it| {
+            let flaw = history.flaw.filter(|_| !history.planned.is_invalid)?;
+            let is_right = match flaw {
+                Flaw::WrongKey => !it.outcome.is_conclusive() && it.outcome != ReportedOutcome::Open,
+                Flaw::NoSecret => it.outcome == ReportedOutcome::NotSent && history.requests.is_empty(),
+            };
+            Some(is_right && it.answer != Answer::Message { is_acknowledged: true })
         },
     },
     InvocationRule {
@@ -298,6 +315,7 @@ mod tests {
         let from = Instant::now();
         let planned = PlannedOrder {
             out_trade_no: "P000000".to_owned(),
+            merchant: 0,
             order: Some(TradeState::NotPay.into()),
             faults: Vec::new(),
             confirm: Some(true),
@@ -319,6 +337,7 @@ mod tests {
         };
         let mut history = History {
             planned,
+            flaw: None,
             truth: GroundTruth::Closed,
             requests: vec![(Call::CloseOrder, from), (Call::OrderQuery, from)],
             was_replayed: false,
@@ -424,6 +443,33 @@ mod tests {
             history.invocations[0].incidents.clear();
         };
         assert_eq!(not_sent(without_incident), [NOTHING_WRONG, NOT_SENT]);
+    }
+
+    #[test]
+    fn without_the_right_key_nothing_is_known_and_the_message_comes_back() {
+        const FLAWED: &str = "with a wrong";
+        let flawed = |flaw, outcome, change: fn(&mut History)| {
+            broken(|history| {
+                history.published.clear();
+                history.flaw = Some(flaw);
+                history.invocations[0].outcome = outcome;
+                history.invocations[0].answer = Answer::Message { is_acknowledged: false };
+                change(history);
+            })
+        };
+        for outcome in [ReportedOutcome::Rejected, ReportedOutcome::Unknown] {
+            assert_eq!(flawed(Flaw::WrongKey, outcome, |_| ()), NONE, "{outcome:?}");
+        }
+        for outcome in [ReportedOutcome::Closed, ReportedOutcome::Open] {
+            assert!(flawed(Flaw::WrongKey, outcome, |_| ()).contains(&FLAWED.to_owned()), "{outcome:?}");
+        }
+        let acknowledged =
+            |history: &mut History| history.invocations[0].answer = Answer::Message { is_acknowledged: true };
+        assert_eq!(flawed(Flaw::WrongKey, ReportedOutcome::Rejected, acknowledged), [FLAWED, ACKNOWLEDGED]);
+        let no_secret = |outcome, change| flawed(Flaw::NoSecret, outcome, change);
+        assert_eq!(no_secret(ReportedOutcome::NotSent, |history| history.requests.clear()), NONE);
+        assert_eq!(no_secret(ReportedOutcome::NotSent, |_| ()), [NOT_SENT, FLAWED]);
+        assert_eq!(no_secret(ReportedOutcome::Unknown, |history| history.requests.clear()), [FLAWED]);
     }
 
     #[test]

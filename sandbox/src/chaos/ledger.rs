@@ -6,6 +6,7 @@ use super::history::{EVENT_RULE, History, INVOCATION_RULES, NOT_BEFORE, WAITS};
 use crate::mock::{
     event_bus,
     function::{Invocation, Outcome},
+    gateway::Received,
 };
 
 /// How much a warm function may grow, in kibibytes.
@@ -16,6 +17,8 @@ const MAX_GROWTH_KIB: u64 = 2048;
 const MAX_DESCRIPTORS: usize = 48;
 
 /// The rules beside those about single invocations and events.
+const SIGNED: &str =
+    "every request names its order's merchant, and no signature of a merchant with the right key is rejected";
 const LINES: &str = "every order of every invocation has one log line, with an outcome or that it waits";
 const SECRECY: &str = "no log has a key, a credential, a signature or a payer's id";
 const QUEUE: &str = "every message was acknowledged or is in the dead-letter queue, and none is left";
@@ -56,7 +59,7 @@ struct Totals {
 
 impl Default for Ledger {
     fn default() -> Self {
-        let others = [EVENT_RULE, NOT_BEFORE, WAITS, LINES, SECRECY, QUEUE, DEADLINES, MEMORY, SOCKETS];
+        let others = [EVENT_RULE, NOT_BEFORE, WAITS, SIGNED, LINES, SECRECY, QUEUE, DEADLINES, MEMORY, SOCKETS];
         let texts = INVOCATION_RULES.iter().map(|rule| rule.text).chain(others);
         let rules = texts.map(|text| Rule { text, checked: 0, broken: Vec::new() }).collect();
         Self { rules, totals: Totals::default() }
@@ -109,6 +112,11 @@ impl Ledger {
     /// Takes down an event about no order of the run.
     pub(super) fn stray(&mut self, event: &event_bus::Event) {
         self.check(EVENT_RULE, false, || format!("{event:?}"));
+    }
+
+    /// Checks a request: whether it is of its order's merchant.
+    pub(super) fn requested(&mut self, is_merchants_own: bool, received: &Received) {
+        self.check(SIGNED, is_merchants_own, || format!("{received:?}"));
     }
 
     /// Checks whether an order has its one log line of an invocation.

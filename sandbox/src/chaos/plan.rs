@@ -7,23 +7,23 @@ use fastrand::Rng;
 
 use crate::mock::{
     event_bus,
-    gateway::{Call, Fault, Order, Times, TradeState},
-    identity::{Identity, MchType},
+    gateway::{Call, Fault, Order, Times, TradeState, V3Fault},
+    identity::{Api, Flaw, Identity, MchType, Merchant},
     queue, secrets,
 };
 
-/// All of a run: one part for each kind of merchant, with half of the orders each.
+/// All of a run: one deployment for each kind of merchant, and one of several merchants that has half of the orders.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The parts, one after the other.
-    pub merchants: Vec<MerchantPlan>,
+    /// The deployments, one after the other.
+    pub deployments: Vec<Deployment>,
 }
 
-/// What is planned for one merchant.
+/// What is planned for one deployment.
 #[derive(Clone, Debug)]
-pub struct MerchantPlan {
-    /// The merchant.
-    pub identity: Identity,
+pub struct Deployment {
+    /// Its merchants, those in whose secrets something is wrong last.
+    pub merchants: Vec<Merchant>,
     /// The orders.
     pub orders: Vec<PlannedOrder>,
     /// The jobs, in order.
@@ -37,6 +37,8 @@ pub struct MerchantPlan {
 pub struct PlannedOrder {
     /// Its number.
     pub out_trade_no: String,
+    /// The index of its merchant.
+    pub merchant: usize,
     /// The order as the gateway has it when the run begins; `None` for one that was never made.
     pub order: Option<Order>,
     /// What goes wrong with the calls about it, one after the other; with one call alone, if that is named.
@@ -116,8 +118,8 @@ pub enum Incident {
     GatewayDown,
     /// WeChat Pay takes so many requests a second and no more.
     RateLimited(u32),
-    /// The key is rotated: at the gateway first, in the secret a moment later.
-    KeyRotated,
+    /// The keys of the merchant at this index are rotated: at the gateway first, in the secret a moment later.
+    KeyRotated(usize),
     /// Secrets Manager fails.
     SecretsFail(secrets::Failure),
     /// Secrets Manager is slow.
@@ -136,7 +138,7 @@ impl Incident {
     pub fn part(self) -> Part {
         match self {
             Self::EndpointDown(_) | Self::GatewayDown | Self::RateLimited(_) => Part::Gateway,
-            Self::KeyRotated | Self::SecretsFail(_) | Self::SecretsSlow(_) => Part::Secrets,
+            Self::KeyRotated(_) | Self::SecretsFail(_) | Self::SecretsSlow(_) => Part::Secrets,
             Self::EventsFail(_) => Part::Events,
             Self::QueueFails(_) => Part::Queue,
             Self::Over(part) => part,
@@ -153,29 +155,59 @@ impl Plan {
     #[must_use]
     pub fn new(orders: usize, seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
-        let sign_type = |is_hmac: bool| Some(if is_hmac { "HMAC-SHA256" } else { "MD5" }.to_owned());
         let is_hmac = random.bool();
-        let partner = Identity { sign_type: sign_type(is_hmac), ..Identity::default() };
-        let merchant = Identity { sign_type: sign_type(!is_hmac), ..Identity::merchant() };
-        let parts = [(partner, orders.div_ceil(2)), (merchant, orders / 2)];
-        let parts = parts.into_iter().filter(|&(_, orders)| orders > 0);
-        Self { merchants: parts.map(|(identity, orders)| MerchantPlan::new(identity, orders, &mut random)).collect() }
+        let only = |is_hmac, identity| vec![Merchant { identity: signing(is_hmac, identity), flaw: None }];
+        let deployments = [
+            ("P", only(is_hmac, Identity::default()), orders.div_ceil(2).div_ceil(2)),
+            ("M", only(!is_hmac, Identity::merchant()), orders.div_ceil(2) / 2),
+            ("S", several(&mut random), orders / 2),
+        ];
+        let deployments = deployments.into_iter().filter(|&(.., orders)| orders > 0);
+        let deployments =
+            deployments.map(|(prefix, merchants, orders)| Deployment::new(prefix, merchants, orders, &mut random));
+        Self { deployments: deployments.collect() }
     }
 
     /// How many orders there are.
     #[must_use]
     pub fn orders(&self) -> usize {
-        self.merchants.iter().map(|merchant| merchant.orders.len()).sum()
+        self.deployments.iter().map(|deployment| deployment.orders.len()).sum()
     }
 }
 
-impl MerchantPlan {
-    fn new(identity: Identity, orders: usize, random: &mut Rng) -> Self {
-        let prefix = match identity.mch_type {
-            MchType::Partner => "P",
-            MchType::Merchant => "M",
-        };
-        let orders: Vec<PlannedOrder> = (0..orders).map(|number| order(prefix, number, random)).collect();
+/// The merchant, with this algorithm of API v2's signatures.
+fn signing(is_hmac: bool, identity: Identity) -> Identity {
+    Identity { sign_type: Some(if is_hmac { "HMAC-SHA256" } else { "MD5" }.to_owned()), ..identity }
+}
+
+/// Merchants of both kinds and interfaces, then one whose key is wrong and one whose secret is gone.
+fn several(random: &mut Rng) -> Vec<Merchant> {
+    let kinds = [MchType::Partner, MchType::Merchant].map(|kind| [(kind, Api::V2), (kind, Api::V3)]).concat();
+    let mut merchants: Vec<_> = kinds.iter().map(|&kind| (kind, None)).collect();
+    for flaw in [Flaw::WrongKey, Flaw::NoSecret] {
+        merchants.extend(random.choice(&kinds).map(|&kind| (kind, Some(flaw))));
+    }
+    let numbered = merchants.into_iter().enumerate().map(|(place, ((mch_type, api), flaw))| {
+        let mch_id = format!("19000002{place:02}");
+        // Unlike the numbers that stand in for serials, it is no part of anything that may show.
+        let identity = Identity::numbered(&mch_id, place).with_key(&format!("{mch_id:k>32}"));
+        Merchant { identity: Identity { mch_type, api, ..signing(random.bool(), identity) }, flaw }
+    });
+    numbered.collect()
+}
+
+impl Deployment {
+    fn new(prefix: &str, merchants: Vec<Merchant>, orders: usize, random: &mut Rng) -> Self {
+        let right = merchants.iter().filter(|merchant| merchant.flaw.is_none()).count();
+        let orders: Vec<PlannedOrder> = (0..orders)
+            .map(|number| {
+                let is_flawed = right < merchants.len() && random.u8(..8) == 0;
+                let merchant = random.usize(if is_flawed { right..merchants.len() } else { 0..right });
+                let mch_id = merchants.get(merchant).map(|merchant| merchant.identity.mch_id.clone());
+                let order = order(format!("{prefix}{number:06}"), merchant, random);
+                PlannedOrder { order: order.order.map(|order| Order { mch_id, ..order }), ..order }
+            })
+            .collect();
         let mut jobs = Vec::new();
         let mut next = 0;
         while next < orders.len() {
@@ -190,12 +222,12 @@ impl MerchantPlan {
             jobs.push(Job { work, timeout });
             next = end;
         }
-        let incidents = incidents(jobs.len(), random);
-        Self { identity, orders, jobs, incidents }
+        let incidents = incidents(jobs.len(), right, random);
+        Self { merchants, orders, jobs, incidents }
     }
 }
 
-fn order(prefix: &str, number: usize, random: &mut Rng) -> PlannedOrder {
+fn order(out_trade_no: String, merchant: usize, random: &mut Rng) -> PlannedOrder {
     let order = match random.u8(..100) {
         0..45 => Some(TradeState::NotPay.into()),
         45..51 => Some(Order { closes_not_sticking: Times::Next(1), ..TradeState::NotPay.into() }),
@@ -232,8 +264,7 @@ fn order(prefix: &str, number: usize, random: &mut Rng) -> PlannedOrder {
     // A time at most five seconds ahead has come.
     let due_in = (random.u8(..20) == 0).then(|| Duration::from_millis(random.u64(5_500..7_000)));
     let [is_sent_twice, is_invalid] = [random.u8(..20) == 0, random.u8(..30) == 0];
-    let out_trade_no = format!("{prefix}{number:06}");
-    PlannedOrder { out_trade_no, order, faults, confirm, is_paid_after, due_in, is_sent_twice, is_invalid }
+    PlannedOrder { out_trade_no, merchant, order, faults, confirm, is_paid_after, due_in, is_sent_twice, is_invalid }
 }
 
 fn fault(random: &mut Rng) -> (Option<Call>, Fault) {
@@ -242,7 +273,7 @@ fn fault(random: &mut Rng) -> (Option<Call>, Fault) {
         1 => Some(Call::OrderQuery),
         _ => None,
     };
-    let fault = match random.u8(..24) {
+    let fault = match random.u8(..27) {
         0 => Fault::Delay(Duration::from_millis(random.u64(1..80))),
         1 => Fault::Hang,
         2 => Fault::HangAfter,
@@ -270,13 +301,24 @@ fn fault(random: &mut Rng) -> (Option<Call>, Fault) {
         19 => Fault::OtherCall,
         20 => Fault::UnifiedOrder,
         21 | 22 => Fault::Replay,
-        _ => Fault::Flood(200_000),
+        23 => Fault::Flood(200_000),
+        _ => {
+            let faults = [
+                V3Fault::Signed(202, ""),
+                V3Fault::Clock(-400),
+                V3Fault::Certificate,
+                V3Fault::SignTest,
+                V3Fault::Header("wechatpay-signature", None),
+                V3Fault::HeaderTwice("wechatpay-serial"),
+            ];
+            Fault::V3(random.choice(faults).unwrap_or(V3Fault::SignTest))
+        }
     };
     (call, fault)
 }
 
-/// Incidents, each over before the next begins, and none at the end.
-fn incidents(jobs: usize, random: &mut Rng) -> Vec<(usize, Incident)> {
+/// Incidents, each over before the next begins, and none at the end; the keys of so many merchants can be rotated.
+fn incidents(jobs: usize, merchants: usize, random: &mut Rng) -> Vec<(usize, Incident)> {
     use event_bus::Failure as Bus;
     use queue::Failure as Sqs;
     use secrets::Failure as Secret;
@@ -292,7 +334,7 @@ fn incidents(jobs: usize, random: &mut Rng) -> Vec<(usize, Incident)> {
                 length = random.usize(3..6);
                 Incident::GatewayDown
             }
-            3 => Incident::KeyRotated,
+            3 => Incident::KeyRotated(random.usize(..merchants)),
             4 => Incident::SecretsFail(random.choice([Secret::InternalError, Secret::Reset]).unwrap_or(Secret::Reset)),
             5 => Incident::SecretsSlow(Duration::from_millis(random.u64(10..200))),
             6 => {
@@ -340,19 +382,19 @@ mod tests {
     fn every_order_is_in_one_job_and_every_incident_ends() {
         let plan = Plan::new(1001, 7);
         assert_eq!(plan.orders(), 1001);
-        for (merchant, orders) in plan.merchants.iter().zip([501, 500]) {
-            let in_jobs: Vec<usize> = merchant.jobs.iter().flat_map(|job| job.work.orders()).copied().collect();
+        for (deployment, orders) in plan.deployments.iter().zip([251, 250, 500]) {
+            let in_jobs: Vec<usize> = deployment.jobs.iter().flat_map(|job| job.work.orders()).copied().collect();
             assert_eq!(in_jobs, (0..orders).collect::<Vec<_>>());
-            assert!(!merchant.incidents.is_empty());
-            for pair in merchant.incidents.chunks(2) {
+            assert!(!deployment.incidents.is_empty());
+            for pair in deployment.incidents.chunks(2) {
                 assert_eq!(pair[1].1, Incident::Over(pair[0].1.part()), "{pair:?}");
-                assert!(pair[0].0 < pair[1].0 && pair[1].0 < merchant.jobs.len(), "{pair:?}");
+                assert!(pair[0].0 < pair[1].0 && pair[1].0 < deployment.jobs.len(), "{pair:?}");
             }
         }
     }
 
     #[test]
-    fn one_order_is_one_merchants() {
-        assert_eq!(Plan::new(1, 1).merchants.len(), 1);
+    fn one_order_is_one_deployments() {
+        assert_eq!(Plan::new(1, 1).deployments.len(), 1);
     }
 }

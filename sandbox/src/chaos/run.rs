@@ -1,4 +1,4 @@
-//! The run of one merchant's part of the plan: functions that work off the jobs side by side, direct calls and what is in
+//! The run of one deployment's part of the plan: functions that work off the jobs side by side, direct calls and what is in
 //! the queue, while incidents come and go.
 
 mod incidents;
@@ -21,14 +21,14 @@ use tokio::{
 use super::{
     history::{Answer, Invocation, ReportedOutcome, Wait},
     ledger::Ledger,
-    plan::{Job, MerchantPlan, Part, TIMEOUTS, Work},
+    plan::{Deployment, Job, Part, TIMEOUTS, Work},
 };
 use crate::{
     Sandbox,
     mock::{
         function::{Function, SECRET_ACCESS_KEY, SESSION_TOKEN},
         gateway::{OPENID, Times},
-        identity::MchType,
+        identity::{Identity, MchType, Merchant},
         lock,
         queue::{self, Queue, Received},
     },
@@ -65,11 +65,13 @@ struct Turn {
     earlier: u32,
 }
 
-/// The run of one merchant's part.
+/// The run of one deployment.
 struct Run {
     sandbox: Sandbox,
     queue: Queue,
-    plan: MerchantPlan,
+    plan: Deployment,
+    /// The merchants with the keys that they have now.
+    merchants: Mutex<Vec<Merchant>>,
     turns: Mutex<VecDeque<Turn>>,
     /// How many planned jobs have begun; held while incidents change, lest the end of one overtake its beginning.
     begun: tokio::sync::Mutex<usize>,
@@ -90,6 +92,8 @@ struct Run {
 /// When an incident was.
 struct Span {
     part: Part,
+    /// The one whom it is about, if it is not all of them.
+    merchant: Option<usize>,
     from: Instant,
     to: Option<Instant>,
 }
@@ -106,14 +110,15 @@ struct Invoked {
 
 /// Runs it, and enters all of it into the ledger.
 pub(super) async fn run(
-    plan: MerchantPlan,
+    plan: Deployment,
     program: &Path,
     functions: usize,
     ledger: Ledger,
     begun: impl Fn(usize) + Send + Sync + 'static,
 ) -> anyhow::Result<Ledger> {
     let start = Instant::now();
-    let sandbox = Sandbox::start_as(plan.identity.clone()).await?;
+    let sandbox = Sandbox::start().await?;
+    sandbox.know(&plan.merchants);
     let queue = Queue::start(([127, 0, 0, 1], 0).into(), VISIBILITY, MAX_RECEIVES).await?;
     for planned in &plan.orders {
         if let Some(order) = &planned.order {
@@ -139,7 +144,8 @@ pub(super) async fn run(
         turns: Mutex::new(plan.jobs.iter().map(|job| Turn { job: job.clone(), earlier: 0 }).collect()),
         begun: tokio::sync::Mutex::default(),
         incidents: Mutex::default(),
-        keys: Mutex::new(vec![plan.identity.api_key.clone()]),
+        keys: Mutex::new(plan.merchants.iter().flat_map(|merchant| keys(&merchant.identity)).collect()),
+        merchants: Mutex::new(plan.merchants.clone()),
         ledger: Mutex::new(ledger),
         messages: Mutex::default(),
         acknowledged: Mutex::default(),
@@ -292,15 +298,19 @@ impl Run {
 
     fn event(&self, order: usize) -> Value {
         let Some(planned) = self.plan.orders.get(order) else { return Value::Null };
+        let Some(Merchant { identity, .. }) = self.plan.merchants.get(planned.merchant) else { return Value::Null };
         let mut event = json!({"out_trade_no": planned.out_trade_no, "confirm": planned.confirm});
         if let Value::Object(fields) = &mut event {
-            match self.plan.identity.mch_type {
+            if self.plan.merchants.len() > 1 {
+                fields.insert("mch_id".to_owned(), json!(identity.mch_id));
+            }
+            match identity.mch_type {
                 MchType::Partner => {
                     fields.insert("sub_mch_id".to_owned(), json!(SUB_MCH_ID));
                 }
                 // CloudPay's own users pass their own number.
                 MchType::Merchant if order.is_multiple_of(2) => {
-                    fields.insert("sub_mch_id".to_owned(), json!(self.plan.identity.mch_id));
+                    fields.insert("sub_mch_id".to_owned(), json!(identity.mch_id));
                 }
                 MchType::Merchant => {}
             }
@@ -314,6 +324,12 @@ impl Run {
         secrets.extend([OPENID, SECRET_ACCESS_KEY, SESSION_TOKEN].map(str::to_owned));
         secrets
     }
+}
+
+/// A merchant's keys, as far as they would show: a line of the private one.
+fn keys(identity: &Identity) -> impl Iterator<Item = String> {
+    let private = identity.v3.key.private_pem().lines().nth(1).map(str::to_owned);
+    [identity.api_key.clone()].into_iter().chain(private)
 }
 
 /// A time as `close_at` has it.

@@ -14,9 +14,11 @@ use sandbox::{
 };
 
 const EXAMPLES: &str = "\
-Endpoints drop, hang, garble, forge, replay and go down, closes do not stick, queries lag, payers pay meanwhile, the key
-is rotated, the rate limit is met, Secrets Manager, EventBridge and SQS fail, while orders in mixed states, of a partner and
-of an ordinary merchant, come by direct calls and SQS, some not due, some twice, some invalid. What the function reported and published is then compared with what the gateway knows.
+Endpoints drop, hang, garble, forge, replay and go down, closes do not stick, queries lag, payers pay meanwhile, keys are
+rotated, the rate limit is met, Secrets Manager, EventBridge and SQS fail, while orders in mixed states come by direct calls
+and SQS, some not due, some twice, some invalid: of a partner, of an ordinary merchant, and of six merchants in one
+deployment, over API v2 and v3, one with a wrong key and one without a secret. What the function reported and published is
+then compared with what the gateway knows.
 
 Examples:
   cargo run --release -p sandbox -- chaos --orders 10000 --seed 1
@@ -26,7 +28,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// How many orders, half of them of each kind of merchant.
+    /// How many orders: a quarter of them a partner's, a quarter an ordinary merchant's, half those of several merchants.
     #[arg(long, default_value = "1000")]
     orders: NonZeroUsize,
     /// The seed: the same one makes the same plan.

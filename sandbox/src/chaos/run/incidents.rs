@@ -4,16 +4,24 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::{Run, Span};
+use super::{Run, Span, keys};
 use crate::{
     Sandbox,
     chaos::plan::{Incident, Part},
-    mock::lock,
+    mock::{
+        identity::{Identity, Merchant, V3},
+        lock,
+        rsa::Key,
+    },
 };
 
 /// How long a function may still sign with a key that was rotated: its cache's time to live, since it reads the secret
 /// anew over a rejected signature once a minute at most; and a little more.
 const STALE: Duration = Duration::from_millis(1_500);
+
+/// How long a merchant of several may be without a key after that: a secret that could not be read is asked for again
+/// after five seconds at the earliest, unless it is cached.
+const NO_KEY: Duration = Duration::from_millis(5_500);
 
 impl Run {
     /// Begins or ends the incidents that are planned for before the next planned job.
@@ -22,9 +30,10 @@ impl Run {
         let job = *begun;
         *begun += 1;
         for &(_, incident) in self.plan.incidents.iter().filter(|(at, _)| *at == job) {
-            let (Sandbox { gateway, secrets, events, identity }, queue) = (&self.sandbox, &self.queue);
+            let (Sandbox { gateway, secrets, events, .. }, queue) = (&self.sandbox, &self.queue);
             if !matches!(incident, Incident::Over(_)) {
-                lock(&self.incidents).push(Span { part: incident.part(), from: Instant::now(), to: None });
+                let merchant = if let Incident::KeyRotated(merchant) = incident { Some(merchant) } else { None };
+                lock(&self.incidents).push(Span { part: incident.part(), merchant, from: Instant::now(), to: None });
             }
             match incident {
                 Incident::EndpointDown(endpoint) => {
@@ -37,12 +46,16 @@ impl Run {
                         endpoint.go_down().await;
                     }
                 }
-                Incident::KeyRotated => {
-                    let rotated = identity.with_key(&format!("{job:032}"));
-                    lock(&self.keys).push(rotated.api_key.clone());
-                    gateway.set_identity(rotated.clone());
+                Incident::KeyRotated(merchant) => {
+                    let mut merchants = lock(&self.merchants).clone();
+                    if let Some(Merchant { identity, .. }) = merchants.get_mut(merchant) {
+                        *identity = rotated(identity, job);
+                        lock(&self.keys).extend(keys(identity));
+                    }
+                    lock(&self.merchants).clone_from(&merchants);
+                    gateway.set_identities(merchants.iter().map(|merchant| merchant.identity.clone()).collect());
                     sleep(Duration::from_millis(20)).await;
-                    secrets.set(&rotated.secret());
+                    self.sandbox.know(&merchants);
                 }
                 Incident::SecretsFail(failure) => secrets.set_failure(Some(failure)),
                 Incident::SecretsSlow(delay) => secrets.set_delay(delay),
@@ -66,10 +79,25 @@ impl Run {
                 let mut incidents = lock(&self.incidents);
                 let last = incidents.iter_mut().rfind(|span| span.part == part);
                 if let Some(span) = last {
-                    span.to = Some(Instant::now() + if part == Part::Secrets { STALE } else { Duration::ZERO });
+                    let lasting = match (part, span.merchant) {
+                        (Part::Secrets, None) if self.plan.merchants.len() > 1 => NO_KEY,
+                        (Part::Secrets, _) => STALE,
+                        _ => Duration::ZERO,
+                    };
+                    span.to = Some(Instant::now() + lasting);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The merchant with other keys, of both interfaces.
+fn rotated(identity: &Identity, job: usize) -> Identity {
+    let key = match identity.v3.key {
+        Key::Merchant(place) => Key::Merchant(place + 1),
+        key => key,
+    };
+    let v3 = V3 { key, serial_no: format!("{job:040}"), ..identity.v3.clone() };
+    Identity { v3, ..identity.with_key(&format!("{job:k>32}")) }
 }

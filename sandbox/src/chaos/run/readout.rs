@@ -16,14 +16,17 @@ use crate::{
     },
     mock::{
         event_bus,
-        gateway::{Fault, Times},
-        identity::MchType,
+        gateway::{Fault, Received, Times},
+        identity::{Flaw, MchType, Merchant},
         lock,
     },
 };
 
 /// A time at most so far ahead has come, since clocks differ; and what this program takes between two looks at its own.
 const MARGIN: Duration = Duration::from_millis(5_050);
+
+/// How long the gateway may take to look at a request's signature after it came: some are delayed.
+const REPLY_TIME: Duration = Duration::from_millis(500);
 
 impl Run {
     /// Reads what a function's log says of its invocations' orders.
@@ -61,7 +64,7 @@ impl Run {
                         from: invoked.from,
                         to: invoked.to,
                         has_time: invoked.timeout >= TIME_TO_QUERY,
-                        incidents: self.incidents_during(invoked),
+                        incidents: self.incidents(planned.merchant, invoked.from, invoked.to),
                     }
                 });
                 lock(&self.invocations).entry(order).or_default().extend(read);
@@ -69,10 +72,14 @@ impl Run {
         }
     }
 
-    fn incidents_during(&self, invoked: &Invoked) -> Vec<Part> {
-        let incidents = lock(&self.incidents);
-        let overlaps = |span: &&Span| span.from <= invoked.to && span.to.is_none_or(|to| invoked.from <= to);
-        incidents.iter().filter(overlaps).map(|span| span.part).collect()
+    /// The parts in which there was an incident in this time that can concern the merchant.
+    fn incidents(&self, merchant: usize, from: Instant, to: Instant) -> Vec<Part> {
+        let concerns = |span: &&Span| {
+            span.merchant.is_none_or(|it| it == merchant)
+                && span.from <= to
+                && span.to.is_none_or(|span_to| from <= span_to)
+        };
+        lock(&self.incidents).iter().filter(concerns).map(|span| span.part).collect()
     }
 
     /// Puts together what happened to each order, and enters it into the ledger.
@@ -88,6 +95,7 @@ impl Run {
             indexes.insert(planned.out_trade_no.as_str(), index);
             histories.push(History {
                 planned: planned.clone(),
+                flaw: self.plan.merchants.get(planned.merchant).and_then(|merchant| merchant.flaw),
                 truth: GroundTruth::new(gateway.order(&planned.out_trade_no)),
                 requests: Vec::new(),
                 was_replayed: false,
@@ -100,15 +108,16 @@ impl Run {
                 published: Vec::new(),
             });
         }
+        let mut ledger = lock(&self.ledger).clone();
         for received in gateway.received() {
             let order = received.fields.get("out_trade_no").and_then(|order| indexes.get(order.as_str()));
             if let Some(history) = order.and_then(|&order| histories.get_mut(order)) {
+                ledger.requested(self.is_merchants_own(&received, history), &received);
                 history.requests.extend(received.call.map(|call| (call, received.at)));
                 history.was_limited |= matches!(received.fault, Some(Fault::RateLimit));
                 history.was_replayed |= matches!(received.fault, Some(Fault::Replay | Fault::OtherCall));
             }
         }
-        let mut ledger = lock(&self.ledger).clone();
         let secrets = self.secrets();
         for event in self.sandbox.events.events() {
             let order = event.detail.get("out_trade_no").and_then(Value::as_str).and_then(|order| indexes.get(order));
@@ -126,10 +135,27 @@ impl Run {
         ledger
     }
 
+    /// Whether a request names its order's merchant, and has a signature that is this merchant's.
+    fn is_merchants_own(&self, received: &Received, History { planned, flaw, .. }: &History) -> bool {
+        let Some(Merchant { identity, .. }) = self.plan.merchants.get(planned.merchant) else { return false };
+        let signed_for = format!("mchid=\"{}\"", identity.mch_id);
+        let is_named = received.fields.get("mch_id") == Some(&identity.mch_id)
+            && received.headers.get("authorization").is_none_or(|signature| signature.contains(&signed_for));
+        let is_rejected =
+            received.status == Some(401) || received.reply.as_ref().is_some_and(|reply| reply.contains("签名错误"));
+        let may_be_rejected = || {
+            let incidents = self.incidents(planned.merchant, received.at, received.at + REPLY_TIME);
+            *flaw == Some(Flaw::WrongKey) || incidents.contains(&Part::Secrets)
+        };
+        is_named && (!is_rejected || may_be_rejected())
+    }
+
     fn published(&self, event: &event_bus::Event, order: usize, secrets: &[String]) -> Published {
         let field = |name: &str| event.detail.get(name).and_then(Value::as_str);
-        let identity = &self.plan.identity;
-        let sub_mch_id = (identity.mch_type == MchType::Partner).then_some(SUB_MCH_ID);
+        let planned = self.plan.orders.get(order);
+        let identity = planned.and_then(|planned| Some(&self.plan.merchants.get(planned.merchant)?.identity));
+        let is_partner = identity.is_some_and(|identity| identity.mch_type == MchType::Partner);
+        let sub_mch_id = is_partner.then_some(SUB_MCH_ID);
         let text = event.detail.to_string();
         let is_secret = |name| event.detail.get(name).is_some();
         let mistake = if (event.source.as_str(), event.detail_type.as_str()) != ("close-order", "Order Outcome") {
@@ -138,7 +164,9 @@ impl Run {
             Some("another bus")
         } else if field("message_id").and_then(|id| lock(&self.messages).get(id).copied()) != Some(order) {
             Some("another message")
-        } else if field("mch_id") != Some(&identity.mch_id) || field("sub_mch_id") != sub_mch_id {
+        } else if field("mch_id") != identity.map(|identity| identity.mch_id.as_str())
+            || field("sub_mch_id") != sub_mch_id
+        {
             Some("another merchant")
         } else if secrets.iter().any(|secret| text.contains(secret))
             || ["openid", "sign", "nonce_str"].iter().any(is_secret)
