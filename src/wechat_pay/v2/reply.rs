@@ -109,17 +109,22 @@ fn ambiguous_field(fields: &Fields, is_close: bool) -> Option<&str> {
     fields.iter().find(|(name, value)| is_checked(name) && holds_a_field(value)).map(|(name, _)| name.as_str())
 }
 
-/// What a query's reply says of the payment; without `fee_type` if `attach` holds an `&`, since it may belong to that.
+/// What a query's reply says of the payment. `fee_type` is left out where it could have been cut from `attach`: if that
+/// holds an `&`, and if the order is not paid. (A paid order's reply has fields that are sorted between the two, so there a
+/// cut would show.)
 fn payment(fields: &Fields) -> Payment {
     let field = |name: &str| fields.get(name).cloned();
     let attach = field("attach");
+    let trade_state = field("trade_state");
+    let is_paid = trade_state.as_deref().map(OrderState::of) == Some(OrderState::Paid);
+    let is_attach_harmless = attach.as_ref().is_none_or(|attach| is_paid && !attach.contains('&'));
     Payment {
-        trade_state: field("trade_state"),
+        trade_state,
         trade_state_desc: field("trade_state_desc"),
         trade_type: field("trade_type"),
         transaction_id: field("transaction_id"),
         total_fee: field("total_fee"),
-        fee_type: field("fee_type").filter(|_| attach.as_ref().is_none_or(|attach| !attach.contains('&'))),
+        fee_type: field("fee_type").filter(|_| is_attach_harmless),
         time_end: field("time_end"),
         attach,
     }
@@ -605,17 +610,26 @@ mod tests {
     #[test]
     fn a_currency_is_left_out_if_attach_may_hold_it() {
         let case = partner();
-        let currency = |attach: &str| {
-            let reply = with(with(paid(), "attach", attach), "fee_type", "CNY");
+        let currency = |state: &str, attach: &str| {
+            let reply = with(with(with(paid(), "trade_state", state), "attach", attach), "fee_type", "CNY");
             let reply = with(reply.clone(), "sign", &sign(&reply, KEY, "MD5"));
             let reply = verify(document(&reply).as_bytes(), &Request::query(&case.order, &case.account)).unwrap();
-            assert_eq!(reply.payment().attach.as_deref(), Some(attach));
-            assert_eq!((reply.state(), reply.payment().total_fee.as_deref()), (Some(OrderState::Paid), Some("100")));
+            assert_eq!(reply.payment().attach.as_deref().unwrap_or_default(), attach);
+            assert_eq!(reply.payment().total_fee.as_deref(), Some("100"));
             reply.payment().fee_type.clone()
         };
-        assert_eq!(currency("table 5").as_deref(), Some("CNY"));
-        assert_eq!(currency("x&fee_type=JPY"), None);
-        assert_eq!(currency("a&b"), None);
+        for (state, attach, expected) in [
+            ("SUCCESS", "", Some("CNY")),
+            ("SUCCESS", "table 5", Some("CNY")),
+            ("SUCCESS", "x&fee_type=JPY", None),
+            ("SUCCESS", "a&b", None),
+            ("NOTPAY", "", Some("CNY")),
+            // `attach` could have been "table 5&fee_type=CNY".
+            ("NOTPAY", "table 5", None),
+            ("CLOSED", "table 5", None),
+        ] {
+            assert_eq!(currency(state, attach).as_deref(), expected, "{state} {attach}");
+        }
     }
 
     proptest! {
