@@ -42,8 +42,6 @@ pub(super) enum GroundTruth {
 #[derive(Clone, Debug)]
 pub(super) struct History {
     pub(super) planned: PlannedOrder,
-    /// What is wrong with its merchant's secret, if anything is.
-    pub(super) flaw: Option<Flaw>,
     /// What it was when all was over.
     pub(super) truth: GroundTruth,
     /// The requests about it, in the order in which they came.
@@ -203,7 +201,7 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 9] = [
     InvocationRule {
         text: "where nothing goes wrong, the outcome is what the gateway knows of the order",
         holds: |history, it| {
-            (history.planned.is_plain() && history.flaw.is_none() && it.has_time && !it.had_incident_about_order())
+            (history.planned.is_plain() && it.has_time && !it.had_incident_about_order())
                 .then(|| it.outcome.is_true(history.truth))
         },
     },
@@ -211,7 +209,7 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 9] = [
         text: "`not_sent`: the gateway received nothing, during an incident or for lack of a secret",
         holds: |history, it| {
             let has_received = || Call::ALL.iter().any(|&call| it.received(history, call) > 0);
-            let is_expected = || it.had_incident_about_order() || history.flaw == Some(Flaw::NoSecret);
+            let is_expected = || it.had_incident_about_order() || history.planned.merchant.flaw == Some(Flaw::NoSecret);
             (it.outcome == ReportedOutcome::NotSent && it.is_alone(history) && !history.planned.is_invalid)
                 .then(|| is_expected() && !has_received())
         },
@@ -219,7 +217,7 @@ pub(super) const INVOCATION_RULES: [InvocationRule; 9] = [
     InvocationRule {
         text: "with a wrong key nothing is known of an order, without a secret nothing is sent, and the message comes back",
         holds: |history, it| {
-            let flaw = history.flaw.filter(|_| !history.planned.is_invalid)?;
+            let flaw = history.planned.merchant.flaw.filter(|_| !history.planned.is_invalid)?;
             let is_right = match flaw {
                 Flaw::WrongKey => !it.outcome.is_conclusive() && it.outcome != ReportedOutcome::Open,
                 Flaw::NoSecret => it.outcome == ReportedOutcome::NotSent && history.requests.is_empty(),
@@ -308,14 +306,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::mock::gateway::{Order, Times};
+    use crate::mock::{
+        gateway::{Order, Times},
+        identity::{Identity, Merchant},
+    };
 
     /// A history of one message that was closed, confirmed, acknowledged and published; `change` makes another of it.
     fn history(change: impl FnOnce(&mut History)) -> History {
         let from = Instant::now();
         let planned = PlannedOrder {
             out_trade_no: "P000000".to_owned(),
-            merchant: 0,
+            merchant: Merchant { identity: Identity::default(), flaw: None },
             order: Some(TradeState::NotPay.into()),
             faults: Vec::new(),
             confirm: Some(true),
@@ -337,7 +338,6 @@ mod tests {
         };
         let mut history = History {
             planned,
-            flaw: None,
             truth: GroundTruth::Closed,
             requests: vec![(Call::CloseOrder, from), (Call::OrderQuery, from)],
             was_replayed: false,
@@ -451,7 +451,7 @@ mod tests {
         let flawed = |flaw, outcome, change: fn(&mut History)| {
             broken(|history| {
                 history.published.clear();
-                history.flaw = Some(flaw);
+                history.planned.merchant.flaw = Some(flaw);
                 history.invocations[0].outcome = outcome;
                 history.invocations[0].answer = Answer::Message { is_acknowledged: false };
                 change(history);

@@ -6,7 +6,6 @@ use super::history::{EVENT_RULE, History, INVOCATION_RULES, NOT_BEFORE, WAITS};
 use crate::mock::{
     event_bus,
     function::{Invocation, Outcome},
-    gateway::Received,
 };
 
 /// How much a warm function may grow, in kibibytes.
@@ -115,7 +114,7 @@ impl Ledger {
     }
 
     /// Checks a request: whether it is of its order's merchant.
-    pub(super) fn requested(&mut self, is_merchants_own: bool, received: &Received) {
+    pub(super) fn requested(&mut self, is_merchants_own: bool, received: impl fmt::Debug) {
         self.check(SIGNED, is_merchants_own, || format!("{received:?}"));
     }
 
@@ -220,6 +219,7 @@ mod tests {
         let answered = || Outcome::Answered(Answer::Response(String::new()));
         assert_eq!(broken(|ledger| ledger.logged(0, "P000000")), [LINES]);
         assert_eq!(broken(|ledger| ledger.logged(2, "P000000")), [LINES]);
+        assert_eq!(broken(|ledger| ledger.requested(false, "a request")), [SIGNED]);
         assert_eq!(broken(|ledger| ledger.log("the key", &["key".to_owned()])), [SECRECY]);
         assert_eq!(broken(|ledger| ledger.invoked(&invocation(answered(), second), second)), [DEADLINES]);
         assert_eq!(broken(|ledger| ledger.invoked(&invocation(Outcome::Exited, Duration::ZERO), second)), [DEADLINES]);
@@ -234,6 +234,7 @@ mod tests {
         let answered = Outcome::Answered(Answer::Response(String::new()));
         let entries = broken(|ledger| {
             ledger.logged(1, "P000000");
+            ledger.requested(true, "a request");
             ledger.log("nothing", &["key".to_owned()]);
             ledger.invoked(&invocation(answered, second / 2), second);
             ledger.grown(MAX_GROWTH_KIB);

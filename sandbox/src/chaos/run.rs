@@ -28,14 +28,15 @@ use crate::{
     mock::{
         function::{Function, SECRET_ACCESS_KEY, SESSION_TOKEN},
         gateway::{OPENID, Times},
-        identity::{Identity, MchType, Merchant},
+        identity::{Identity, MchType},
         lock,
         queue::{self, Queue, Received},
     },
 };
 
-/// How long one attempt at the gateway may take, in milliseconds.
-const ATTEMPT_MS: &str = "300";
+/// How long one attempt at the gateway may take, in milliseconds: the mock signs a reply of API v3 in five, one after the
+/// other, and there are up to ten for each function.
+const ATTEMPT_MS: &str = "500";
 
 /// How often a direct call without a conclusive outcome is retried, as asynchronous invocation does after a function error.
 const DIRECT_RETRIES: u32 = 2;
@@ -70,8 +71,6 @@ struct Run {
     sandbox: Sandbox,
     queue: Queue,
     plan: Deployment,
-    /// The merchants with the keys that they have now.
-    merchants: Mutex<Vec<Merchant>>,
     turns: Mutex<VecDeque<Turn>>,
     /// How many planned jobs have begun; held while incidents change, lest the end of one overtake its beginning.
     begun: tokio::sync::Mutex<usize>,
@@ -92,8 +91,8 @@ struct Run {
 /// When an incident was.
 struct Span {
     part: Part,
-    /// The one whom it is about, if it is not all of them.
-    merchant: Option<usize>,
+    /// The merchant whom it is about, if it is not all of them.
+    mch_id: Option<String>,
     from: Instant,
     to: Option<Instant>,
 }
@@ -145,7 +144,6 @@ pub(super) async fn run(
         begun: tokio::sync::Mutex::default(),
         incidents: Mutex::default(),
         keys: Mutex::new(plan.merchants.iter().flat_map(|merchant| keys(&merchant.identity)).collect()),
-        merchants: Mutex::new(plan.merchants.clone()),
         ledger: Mutex::new(ledger),
         messages: Mutex::default(),
         acknowledged: Mutex::default(),
@@ -298,7 +296,7 @@ impl Run {
 
     fn event(&self, order: usize) -> Value {
         let Some(planned) = self.plan.orders.get(order) else { return Value::Null };
-        let Some(Merchant { identity, .. }) = self.plan.merchants.get(planned.merchant) else { return Value::Null };
+        let identity = &planned.merchant.identity;
         let mut event = json!({"out_trade_no": planned.out_trade_no, "confirm": planned.confirm});
         if let Value::Object(fields) = &mut event {
             if self.plan.merchants.len() > 1 {

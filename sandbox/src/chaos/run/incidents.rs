@@ -9,7 +9,7 @@ use crate::{
     Sandbox,
     chaos::plan::{Incident, Part},
     mock::{
-        identity::{Identity, Merchant, V3},
+        identity::{Merchant, V3},
         lock,
         rsa::Key,
     },
@@ -32,8 +32,12 @@ impl Run {
         for &(_, incident) in self.plan.incidents.iter().filter(|(at, _)| *at == job) {
             let (Sandbox { gateway, secrets, events, .. }, queue) = (&self.sandbox, &self.queue);
             if !matches!(incident, Incident::Over(_)) {
-                let merchant = if let Incident::KeyRotated(merchant) = incident { Some(merchant) } else { None };
-                lock(&self.incidents).push(Span { part: incident.part(), merchant, from: Instant::now(), to: None });
+                let rotated = match incident {
+                    Incident::KeyRotated(merchant) => self.plan.merchants.get(merchant),
+                    _ => None,
+                };
+                let mch_id = rotated.map(|merchant| merchant.identity.mch_id.clone());
+                lock(&self.incidents).push(Span { part: incident.part(), mch_id, from: Instant::now(), to: None });
             }
             match incident {
                 Incident::EndpointDown(endpoint) => {
@@ -47,15 +51,19 @@ impl Run {
                     }
                 }
                 Incident::KeyRotated(merchant) => {
-                    let mut merchants = lock(&self.merchants).clone();
-                    if let Some(Merchant { identity, .. }) = merchants.get_mut(merchant) {
-                        *identity = rotated(identity, job);
+                    let mut identities = gateway.identities();
+                    if let Some(identity) = identities.get_mut(merchant) {
+                        let key = Key::Merchant(job);
+                        identity.v3 = V3 { key, serial_no: format!("{job:040}"), ..identity.v3.clone() };
+                        identity.api_key = format!("{job:k>32}");
                         lock(&self.keys).extend(keys(identity));
                     }
-                    lock(&self.merchants).clone_from(&merchants);
-                    gateway.set_identities(merchants.iter().map(|merchant| merchant.identity.clone()).collect());
+                    gateway.set_identities(identities.clone());
                     sleep(Duration::from_millis(20)).await;
-                    self.sandbox.know(&merchants);
+                    let flaws = self.plan.merchants.iter().map(|merchant| merchant.flaw);
+                    let merchants = identities.into_iter().zip(flaws);
+                    self.sandbox
+                        .know(&merchants.map(|(identity, flaw)| Merchant { identity, flaw }).collect::<Vec<_>>());
                 }
                 Incident::SecretsFail(failure) => secrets.set_failure(Some(failure)),
                 Incident::SecretsSlow(delay) => secrets.set_delay(delay),
@@ -79,7 +87,7 @@ impl Run {
                 let mut incidents = lock(&self.incidents);
                 let last = incidents.iter_mut().rfind(|span| span.part == part);
                 if let Some(span) = last {
-                    let lasting = match (part, span.merchant) {
+                    let lasting = match (part, &span.mch_id) {
                         (Part::Secrets, None) if self.plan.merchants.len() > 1 => NO_KEY,
                         (Part::Secrets, _) => STALE,
                         _ => Duration::ZERO,
@@ -90,14 +98,4 @@ impl Run {
         }
         Ok(())
     }
-}
-
-/// The merchant with other keys, of both interfaces.
-fn rotated(identity: &Identity, job: usize) -> Identity {
-    let key = match identity.v3.key {
-        Key::Merchant(place) => Key::Merchant(place + 1),
-        key => key,
-    };
-    let v3 = V3 { key, serial_no: format!("{job:040}"), ..identity.v3.clone() };
-    Identity { v3, ..identity.with_key(&format!("{job:k>32}")) }
 }

@@ -17,7 +17,7 @@ use crate::{
     mock::{
         event_bus,
         gateway::{Fault, Received, Times},
-        identity::{Flaw, MchType, Merchant},
+        identity::{Flaw, Identity, MchType, Merchant},
         lock,
     },
 };
@@ -64,7 +64,7 @@ impl Run {
                         from: invoked.from,
                         to: invoked.to,
                         has_time: invoked.timeout >= TIME_TO_QUERY,
-                        incidents: self.incidents(planned.merchant, invoked.from, invoked.to),
+                        incidents: self.incidents(&planned.merchant, invoked.from, invoked.to),
                     }
                 });
                 lock(&self.invocations).entry(order).or_default().extend(read);
@@ -73,9 +73,9 @@ impl Run {
     }
 
     /// The parts in which there was an incident in this time that can concern the merchant.
-    fn incidents(&self, merchant: usize, from: Instant, to: Instant) -> Vec<Part> {
+    fn incidents(&self, merchant: &Merchant, from: Instant, to: Instant) -> Vec<Part> {
         let concerns = |span: &&Span| {
-            span.merchant.is_none_or(|it| it == merchant)
+            span.mch_id.as_ref().is_none_or(|mch_id| *mch_id == merchant.identity.mch_id)
                 && span.from <= to
                 && span.to.is_none_or(|span_to| from <= span_to)
         };
@@ -95,7 +95,6 @@ impl Run {
             indexes.insert(planned.out_trade_no.as_str(), index);
             histories.push(History {
                 planned: planned.clone(),
-                flaw: self.plan.merchants.get(planned.merchant).and_then(|merchant| merchant.flaw),
                 truth: GroundTruth::new(gateway.order(&planned.out_trade_no)),
                 requests: Vec::new(),
                 was_replayed: false,
@@ -112,7 +111,7 @@ impl Run {
         for received in gateway.received() {
             let order = received.fields.get("out_trade_no").and_then(|order| indexes.get(order.as_str()));
             if let Some(history) = order.and_then(|&order| histories.get_mut(order)) {
-                ledger.requested(self.is_merchants_own(&received, history), &received);
+                ledger.requested(self.is_merchants_own(&received, &history.planned.merchant), &received);
                 history.requests.extend(received.call.map(|call| (call, received.at)));
                 history.was_limited |= matches!(received.fault, Some(Fault::RateLimit));
                 history.was_replayed |= matches!(received.fault, Some(Fault::Replay | Fault::OtherCall));
@@ -122,7 +121,10 @@ impl Run {
         for event in self.sandbox.events.events() {
             let order = event.detail.get("out_trade_no").and_then(Value::as_str).and_then(|order| indexes.get(order));
             match order.and_then(|&order| Some((order, histories.get_mut(order)?))) {
-                Some((order, history)) => history.published.push(self.published(&event, order, &secrets)),
+                Some((order, history)) => {
+                    let published = self.published(&event, order, &history.planned.merchant.identity, &secrets);
+                    history.published.push(published);
+                }
                 None => ledger.stray(&event),
             }
         }
@@ -136,26 +138,23 @@ impl Run {
     }
 
     /// Whether a request names its order's merchant, and has a signature that is this merchant's.
-    fn is_merchants_own(&self, received: &Received, History { planned, flaw, .. }: &History) -> bool {
-        let Some(Merchant { identity, .. }) = self.plan.merchants.get(planned.merchant) else { return false };
-        let signed_for = format!("mchid=\"{}\"", identity.mch_id);
-        let is_named = received.fields.get("mch_id") == Some(&identity.mch_id)
+    fn is_merchants_own(&self, received: &Received, merchant: &Merchant) -> bool {
+        let mch_id = &merchant.identity.mch_id;
+        let signed_for = format!("mchid=\"{mch_id}\"");
+        let is_named = received.fields.get("mch_id") == Some(mch_id)
             && received.headers.get("authorization").is_none_or(|signature| signature.contains(&signed_for));
         let is_rejected =
             received.status == Some(401) || received.reply.as_ref().is_some_and(|reply| reply.contains("签名错误"));
         let may_be_rejected = || {
-            let incidents = self.incidents(planned.merchant, received.at, received.at + REPLY_TIME);
-            *flaw == Some(Flaw::WrongKey) || incidents.contains(&Part::Secrets)
+            let incidents = self.incidents(merchant, received.at, received.at + REPLY_TIME);
+            merchant.flaw == Some(Flaw::WrongKey) || incidents.contains(&Part::Secrets)
         };
         is_named && (!is_rejected || may_be_rejected())
     }
 
-    fn published(&self, event: &event_bus::Event, order: usize, secrets: &[String]) -> Published {
+    fn published(&self, event: &event_bus::Event, order: usize, identity: &Identity, secrets: &[String]) -> Published {
         let field = |name: &str| event.detail.get(name).and_then(Value::as_str);
-        let planned = self.plan.orders.get(order);
-        let identity = planned.and_then(|planned| Some(&self.plan.merchants.get(planned.merchant)?.identity));
-        let is_partner = identity.is_some_and(|identity| identity.mch_type == MchType::Partner);
-        let sub_mch_id = is_partner.then_some(SUB_MCH_ID);
+        let sub_mch_id = (identity.mch_type == MchType::Partner).then_some(SUB_MCH_ID);
         let text = event.detail.to_string();
         let is_secret = |name| event.detail.get(name).is_some();
         let mistake = if (event.source.as_str(), event.detail_type.as_str()) != ("close-order", "Order Outcome") {
@@ -164,9 +163,7 @@ impl Run {
             Some("another bus")
         } else if field("message_id").and_then(|id| lock(&self.messages).get(id).copied()) != Some(order) {
             Some("another message")
-        } else if field("mch_id") != identity.map(|identity| identity.mch_id.as_str())
-            || field("sub_mch_id") != sub_mch_id
-        {
+        } else if field("mch_id") != Some(&identity.mch_id) || field("sub_mch_id") != sub_mch_id {
             Some("another merchant")
         } else if secrets.iter().any(|secret| text.contains(secret))
             || ["openid", "sign", "nonce_str"].iter().any(is_secret)
