@@ -89,9 +89,7 @@ fn rows() -> [Row; 6] {
     let batches =
         format!("orders a second of one environment (SQS, WeChat Pay taking {} ms)", warm::THINKING.as_millis());
     [
-        row("cold start: process start to first answer", milliseconds, |it| {
-            it.first_answer_ms.median()
-        }),
+        row("cold start: process start to first answer", milliseconds, |it| it.first_answer_ms.median()),
         row(&far, milliseconds, |it| it.far_first_answer_ms.median()),
         row("warm: time per order beside WeChat Pay's own", microseconds, |it| it.overhead_ms.median()),
         row("memory at the first answer (peak)", mebibytes, |it| it.peak_rss_mib.median()),
