@@ -36,7 +36,7 @@ use crate::{
 
 /// How long one attempt at the gateway may take, in milliseconds: the mock signs a reply of API v3 in five, one after the
 /// other, and there are up to ten for each function.
-const ATTEMPT_MS: &str = "500";
+const ATTEMPT_MS: &str = "1000";
 
 /// How often a direct call without a conclusive outcome is retried, as asynchronous invocation does after a function error.
 const DIRECT_RETRIES: u32 = 2;
