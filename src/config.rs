@@ -207,7 +207,7 @@ fn queues(
         (Some(orders), Some(invalid)) if orders.is_same_queue(&invalid) => Err(wrong(
             INVALID_ORDERS_QUEUE,
             format!("names the queue of {ORDERS_QUEUE}"),
-            "another queue: what is invalid would come back for ever",
+            "another queue: what is invalid would be redelivered for ever",
         )),
         (Some(orders), invalid_orders) => Ok(Some((orders, invalid_orders))),
     }

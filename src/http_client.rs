@@ -62,7 +62,7 @@ pub fn new(roots: RootCertStore) -> Result<HttpClients, Box<dyn Error + Send + S
     })
 }
 
-/// Why nothing came back, each in one fixed phrase.
+/// Why there is no response, each in one fixed phrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// Nothing was sent: the name is unknown, or no name server answered.

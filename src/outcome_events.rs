@@ -43,7 +43,7 @@ pub struct OutcomeEvents {
 pub struct OutcomeEvent(Value);
 
 impl OutcomeEvent {
-    /// The event for an answer that settles its order.
+    /// The event for an answer whose outcome is terminal.
     #[must_use]
     pub fn new(answer: &Answer, replied: &Replied, message_id: &str) -> Self {
         let own: [(_, Option<Value>); 6] = [

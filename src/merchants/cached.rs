@@ -65,7 +65,7 @@ pub(super) enum FailureKind {
     /// It can't be read, or is malformed.
     Unreadable,
     /// Nothing: the order's own time ran out.
-    OutOfTime,
+    TimedOut,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -127,7 +127,7 @@ impl CachedMerchant {
         let _ = timeout_at(limit, self.refresh(before.reads)).await;
         let State { merchant, failure, reads, .. } = self.state();
         let failure = failure.filter(|_| reads != before.reads);
-        merchant.ok_or_else(|| failure.unwrap_or(Failure { cause: timed_out(), kind: FailureKind::OutOfTime }))
+        merchant.ok_or_else(|| failure.unwrap_or(Failure { cause: timed_out(), kind: FailureKind::TimedOut }))
     }
 
     /// Another key than the one whose signature was rejected or did not match, if the secret has changed and is still the
@@ -554,7 +554,7 @@ mod tests {
         assert_eq!(current_within(&cache, 1000).await.0.unwrap_err().kind, FailureKind::Unreadable);
         secrets.set(Answer::Hang);
         let (read, held_up) = current_within(&cache, 1000).await;
-        assert_eq!(read.unwrap_err().kind, FailureKind::OutOfTime);
+        assert_eq!(read.unwrap_err().kind, FailureKind::TimedOut);
         assert!(held_up >= SECOND, "{held_up:?}");
         secrets.set(secret(KEY));
         assert_eq!(*current_within(&cache, 1000).await.0.unwrap(), merchant(KEY));

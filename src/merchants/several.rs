@@ -61,7 +61,7 @@ impl SeveralMerchants {
         match &current {
             Ok(_) => self.lock().keep(mch_id, cached),
             // Another order may have had the time that this one lacked.
-            Err(Failure { kind: FailureKind::OutOfTime, .. }) if start.elapsed() < CONCLUSIVE_TIME => {}
+            Err(Failure { kind: FailureKind::TimedOut, .. }) if start.elapsed() < CONCLUSIVE_TIME => {}
             Err(failure) => self.lock().forget(mch_id, (self.now)(), failure.clone()),
         }
         current

@@ -23,12 +23,13 @@ macro_rules! field {
             /// # Errors
             /// [`Problem`] has the rule that it breaks.
             pub fn parse(value: String) -> Result<Self, Problem> {
+                if Self::is_valid(&value) { Ok(Self(value)) } else { Err(Problem::new($zh, $en)) }
+            }
+
+            /// Whether a value is within the field's rule.
+            pub(crate) fn is_valid(value: &str) -> bool {
                 let is_allowed: fn(u8) -> bool = $is_allowed;
-                if (1..=MAX_CHARACTERS).contains(&value.len()) && value.bytes().all(is_allowed) {
-                    Ok(Self(value))
-                } else {
-                    Err(Problem::new($zh, $en))
-                }
+                (1..=MAX_CHARACTERS).contains(&value.len()) && value.bytes().all(is_allowed)
             }
 
             /// The value as it goes over the wire.

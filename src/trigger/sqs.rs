@@ -30,8 +30,8 @@ pub(super) use record::Batch;
 const AT_ONCE: usize = 10;
 
 /// The time that is kept for publishing, and the least that an invocation has for it to be as much: below, it is a third.
-const TIME_TO_PUBLISH: Duration = Duration::from_secs(3);
-const TIME_FOR_BOTH: Duration = Duration::from_secs(9);
+const PUBLISH_RESERVE: Duration = Duration::from_secs(3);
+const PUBLISH_RESERVE_IN_FULL: Duration = Duration::from_secs(9);
 
 /// The answer to SQS: what is to be delivered again.
 #[derive(Debug, Serialize)]
@@ -59,8 +59,8 @@ struct Handled<'m> {
 /// aside that are invalid.
 ///
 /// # Errors
-/// [`Fault::InvalidBatch`] when a message has no id to report: then the whole batch has to come back, no order of it is
-/// looked at, and one log line says so.
+/// [`Fault::InvalidBatch`] when a message has no id to report: then the whole batch is delivered again, no order of it
+/// is looked at, and one log line says so.
 pub(super) async fn handle(
     function: &Function,
     batch: &Batch<'_>,
@@ -84,7 +84,7 @@ pub(super) async fn handle(
     };
     let orders_end = match &function.outcome_events {
         None => deadline,
-        Some(_) => deadline - time_to_publish(deadline.saturating_duration_since(Instant::now())),
+        Some(_) => deadline - publish_reserve(deadline.saturating_duration_since(Instant::now())),
     };
     let (mut handled, set_aside, ()) = tokio::join!(
         close(function, &messages, orders_end),
@@ -221,8 +221,8 @@ fn log_unpublished(message: &Message<'_>, cause: &str) {
 }
 
 /// How much of the time that is left is kept for `PutEvents`: one order that hangs must not keep the events of the others.
-fn time_to_publish(left: Duration) -> Duration {
-    if left < TIME_FOR_BOTH { left / 3 } else { TIME_TO_PUBLISH }
+fn publish_reserve(left: Duration) -> Duration {
+    if left < PUBLISH_RESERVE_IN_FULL { left / 3 } else { PUBLISH_RESERVE }
 }
 
 #[cfg(test)]
@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn publishing_has_three_seconds_or_a_third_of_the_time() {
         for (left, expected) in [(60_000, 3000), (9000, 3000), (8999, 2999), (3000, 1000), (0, 0)] {
-            let kept = time_to_publish(Duration::from_millis(left));
+            let kept = publish_reserve(Duration::from_millis(left));
             assert_eq!(kept.as_millis(), expected, "{left}");
         }
     }

@@ -12,6 +12,7 @@ use super::{
     v2,
     v3::keys::{KeyFields, Keys},
 };
+use crate::order::{MchId, SubAppid};
 
 /// Length of an API v2 key, in characters (`APIv2密钥`, merchant platform).
 const API_KEY_CHARACTERS: usize = 32;
@@ -66,8 +67,7 @@ pub(super) fn parse(secret: &[u8]) -> Result<(Merchant, Credentials), Malformed>
         Some("merchant") => MchType::Merchant,
         Some(_) => return Err(Malformed::Field("mch_type", "must be \"partner\" or \"merchant\"")),
     };
-    let is_mch_id = |value: &str| (1..=32).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit());
-    let mch_id = fields.required("mch_id", "must be a string of 1 to 32 digits", is_mch_id)?;
+    let mch_id = fields.required("mch_id", "must be a string of 1 to 32 digits", MchId::is_valid)?;
     let merchant = Merchant { mch_type, mch_id: (*mch_id).clone(), appid: None, sub_appid: None };
     match (fields.has("api_key"), fields.has("private_key")) {
         (true, true) => {
@@ -84,11 +84,10 @@ pub(super) fn parse(secret: &[u8]) -> Result<(Merchant, Credentials), Malformed>
 }
 
 fn v2(fields: &Fields<'_>, merchant: Merchant) -> Result<(Merchant, Credentials), Malformed> {
-    let is_appid = |value: &str| (1..=32).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric());
     let is_key = |value: &str| value.len() == API_KEY_CHARACTERS && value.bytes().all(|b| b.is_ascii_graphic());
-    let appid = fields.required("appid", APPID_RULE, is_appid)?;
+    let appid = fields.required("appid", APPID_RULE, SubAppid::is_valid)?;
     let api_key = fields.required("api_key", "must be a string of 32 visible ASCII characters", is_key)?;
-    let sub_appid = fields.optional("sub_appid", APPID_RULE, is_appid)?;
+    let sub_appid = fields.optional("sub_appid", APPID_RULE, SubAppid::is_valid)?;
     if merchant.mch_type == MchType::Merchant && sub_appid.is_some() {
         return Err(Malformed::Field("sub_appid", "is only for a mch_type of \"partner\""));
     }
@@ -322,7 +321,7 @@ mod tests {
         assert!(!format!("{merchant:?}").contains(KEY));
     }
 
-    /// The field that a malformed secret is told by.
+    /// The field that a malformed secret is reported by.
     fn field_of(secret: &str) -> &'static str {
         match Account::from_secret(secret.as_bytes()) {
             Err(Malformed::Field(field, _)) => field,

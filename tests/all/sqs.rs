@@ -1,4 +1,4 @@
-//! SQS: a batch of orders, closed side by side; what is not done comes back.
+//! SQS: a batch of orders, closed concurrently; what is not acknowledged is redelivered.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -204,7 +204,7 @@ async fn a_record_that_cant_be_read_does_not_make_the_others_done() {
     assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "odd"}]}));
     for odd in [json!({"eventSource": "aws:sqs", "body": "{}"}), json!({"messageId": null}), json!(1), json!(null)] {
         let invocation = world.function.invoke(&json!({"Records": [good, odd]})).await;
-        assert_eq!(invocation.error_type().as_deref(), Some("InvalidBatch"), "the whole batch comes back: {odd}");
+        assert_eq!(invocation.error_type().as_deref(), Some("InvalidBatch"), "the whole batch is redelivered: {odd}");
     }
 }
 

@@ -244,14 +244,16 @@ async fn a_query_is_answered_by_this_order_s_state_alone() {
 
 #[tokio::test]
 async fn an_order_closed_from_a_query_proves_nothing() {
-    for (code, cause) in [("ORDER_CLOSED", "ORDERCLOSED"), ("ORDERCLOSED", "ORDERCLOSED"), ("RULE_LIMIT", "RULE_LIMIT")]
+    // The connection could be out of step, and the reply a close's: a query has one more attempt on another.
+    for (code, cause, queries) in
+        [("ORDER_CLOSED", "ORDERCLOSED", 2), ("ORDERCLOSED", "ORDERCLOSED", 2), ("RULE_LIMIT", "RULE_LIMIT", 1)]
     {
         let mut world = world().await;
         world.sandbox.gateway.fault_on_call(QUERY, Times::Always, Fault::Error(code));
         let answer = world.function.invoke(&confirmed(ORDER)).await.json();
         assert_eq!(values(&answer, ["outcome", "err_code"]), ["unknown", "NOTCONFIRMED"], "{code}: {answer}");
         let line = world.order_line(1).await;
-        assert_eq!(values(&line, ["query_cause", "queries"]), [json!(cause), json!(1)], "{line}");
+        assert_eq!(values(&line, ["query_cause", "queries"]), [json!(cause), json!(queries)], "{line}");
     }
 }
 

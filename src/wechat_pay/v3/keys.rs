@@ -1,7 +1,7 @@
 //! The keys of both sides, as the secret has them: the merchant's private key with its certificate's serial number, and the
 //! public keys that replies are verified with, by their IDs.
 //!
-//! They are parsed once, when the secret is read. The usual mistakes are told by name
+//! They are parsed once, when the secret is read. The usual mistakes are reported by name
 //! (<https://pay.weixin.qq.com/doc/v3/merchant/4013053249> shows which file is which).
 
 use std::{collections::BTreeMap, fmt};
