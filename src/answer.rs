@@ -46,7 +46,7 @@ pub struct Replied {
 
 /// What a query has shown, as closeorder itself would have said it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShownByQuery {
+pub(crate) enum ShownByQuery {
     /// ORDERCLOSED.
     Closed,
     /// ORDERPAID.
@@ -60,7 +60,7 @@ pub enum ShownByQuery {
 /// A failure in closeorder's form that closeorder itself did not reply with, so that callers who only know CloudPay act
 /// rightly.
 #[derive(Clone, Debug)]
-pub struct BuiltReply {
+pub(crate) struct BuiltReply {
     err_code: &'static str,
     err_code_des: Cow<'static, str>,
 }
@@ -68,7 +68,7 @@ pub struct BuiltReply {
 impl BuiltReply {
     /// What a query has shown.
     #[must_use]
-    pub fn shown(shown: ShownByQuery) -> Self {
+    pub(crate) fn shown(shown: ShownByQuery) -> Self {
         let (err_code, err_code_des) = match shown {
             ShownByQuery::Closed => ("ORDERCLOSED", "查单结果:订单已关闭"),
             ShownByQuery::Paid => ("ORDERPAID", "查单结果:订单已支付"),
@@ -81,7 +81,7 @@ impl BuiltReply {
     /// NOTCONFIRMED, ours: what closeorder `said`, and that the query did not prove it, be it that it contradicts, shows no
     /// such order, or brought nothing.
     #[must_use]
-    pub fn not_confirmed(said: &str, is_not_found: bool, query: &Payment) -> Self {
+    pub(crate) fn not_confirmed(said: &str, is_not_found: bool, query: &Payment) -> Self {
         let queried = match &query.trade_state {
             Some(trade_state) => format!("查单结果为{trade_state},两者不一致"),
             None if is_not_found => "查单返回ORDERNOTEXIST,两者不一致".to_owned(),
@@ -112,7 +112,7 @@ impl Answer {
 
     /// An answer that is built here. It has no `sign` and no `nonce_str`: those of a reply would not fit it.
     #[must_use]
-    pub fn built(outcome: Outcome, built: &BuiltReply, query: Payment, ids: OrderIds) -> Self {
+    pub(crate) fn built(outcome: Outcome, built: &BuiltReply, query: Payment, ids: OrderIds) -> Self {
         let fields = [
             ("return_code", Some("SUCCESS")),
             ("return_msg", Some("OK")),

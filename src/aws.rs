@@ -48,7 +48,7 @@ impl Service {
     /// The variables that name another endpoint for it, the first that is set wins
     /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
     #[must_use]
-    pub fn endpoint_variables(self) -> [&'static str; 2] {
+    pub(crate) fn endpoint_variables(self) -> [&'static str; 2] {
         match self {
             Self::SecretsManager => ["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"],
             Self::EventBridge => ["AWS_ENDPOINT_URL_EVENTBRIDGE", "AWS_ENDPOINT_URL"],
@@ -114,7 +114,7 @@ where
 }
 
 /// The code of an error that the service itself answered with, if it looks like one.
-pub fn error_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
+pub(crate) fn error_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
     let SdkError::ServiceError(answered) = error else { return None };
     answered.err().code().filter(|code| is_plain(code))
 }

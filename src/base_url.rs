@@ -35,7 +35,7 @@ const WECHAT_PAY: [&str; 2] = [".mch.weixin.qq.com", ".wechatpay.cn"];
 
 /// Whether a base URL has a path at one of WeChat Pay's own hosts.
 #[must_use]
-pub fn has_path_at_wechat_pay(url: &Url) -> bool {
+pub(crate) fn has_path_at_wechat_pay(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     url.path() != "/" && WECHAT_PAY.iter().any(|domain| host.ends_with(domain))
 }
@@ -44,7 +44,7 @@ pub fn has_path_at_wechat_pay(url: &Url) -> bool {
 ///
 /// # Errors
 /// [`InvalidUrl`] says which rule it breaks.
-pub fn parse(text: &str) -> Result<Url, InvalidUrl> {
+pub(crate) fn parse(text: &str) -> Result<Url, InvalidUrl> {
     // The URL standard drops line ends and tabs, which would make one host of two lines.
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(InvalidUrl::NotAUrl);

@@ -33,7 +33,7 @@ use crate::{
 };
 use operation::Operation;
 use order_log::OrderLog;
-pub use rate_limit::Batch;
+pub(crate) use rate_limit::Batch;
 use rate_limit::NotWaitedFor;
 
 /// Closes orders; one serves every invocation of a warm process.
@@ -61,7 +61,7 @@ pub struct Invocation<'a> {
     /// Whether it is the first invocation of this process.
     pub is_cold_start: bool,
     /// The batch of messages that the order came in: nobody waits for its answer.
-    pub batch: Option<&'a Batch>,
+    pub(crate) batch: Option<&'a Batch>,
 }
 
 /// What SQS says of a message, and what the log says of its delay.
@@ -119,12 +119,12 @@ impl<E: Exchanger> CloseOrder<E> {
 
     /// Takes what a batch that has ended showed of the rate limit: a merchant whose every request met it is not waited for
     /// for three minutes, so that its orders do not keep the places of others.
-    pub fn end_batch(&self, batch: &Batch) {
+    pub(crate) fn end_batch(&self, batch: &Batch) {
         self.not_waited_for.learn(batch);
     }
 
     /// Logs an event that no order could be read from.
-    pub fn log_fault(&self, fault: Fault, invocation: Invocation<'_>) -> Answer {
+    pub(crate) fn log_fault(&self, fault: Fault, invocation: Invocation<'_>) -> Answer {
         let answer = Answer::fault(fault);
         OrderLog::new(invocation).write(&answer);
         answer

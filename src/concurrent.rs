@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 /// Runs futures, at most `limit` at once, and returns what they come to in the order in which they were given. One that
 /// takes long holds up no other. A future is taken from the iterator when it starts: a large batch has not all of them in
 /// memory.
-pub fn all<'a, I, F>(futures: I, limit: usize) -> impl Future<Output = Vec<F::Output>>
+pub(crate) fn all<'a, I, F>(futures: I, limit: usize) -> impl Future<Output = Vec<F::Output>>
 where
     I: IntoIterator<Item = F, IntoIter: Send + 'a>,
     F: Future + 'a,

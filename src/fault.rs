@@ -153,19 +153,19 @@ impl Fault {
     /// Whether the function itself rejects the order. A direct call is then answered, and a fault raised otherwise: Lambda
     /// hands an asynchronous order that is not due to the queue, which waits.
     #[must_use]
-    pub fn is_rejection(&self) -> bool {
+    pub(crate) fn is_rejection(&self) -> bool {
         matches!(self, Self::InvalidInput(_) | Self::TooEarly(Wait { wait_for: WaitFor::Age, .. }))
     }
 
     /// Whether its log line is an ERROR.
     #[must_use]
-    pub fn is_error(&self) -> bool {
+    pub(crate) fn is_error(&self) -> bool {
         !matches!(self, Self::InvalidInput(_) | Self::TooEarly(_) | Self::NoSuchMerchant { .. })
     }
 
     /// Whether what came carries no order.
     #[must_use]
-    pub fn is_no_order(&self) -> bool {
+    pub(crate) fn is_no_order(&self) -> bool {
         self.invalid().is_some_and(|invalid| invalid.kind == InvalidKind::NoOrder)
     }
 
@@ -284,7 +284,7 @@ impl Fault {
     /// The `errorMessage` of a direct call's function error: the outcome in brackets, so that a program needs no prose,
     /// then what happened and what to do, in both languages.
     #[must_use]
-    pub fn error_message(&self, outcome: Outcome) -> String {
+    pub(crate) fn error_message(&self, outcome: Outcome) -> String {
         let text = format!("{}. {}", self.message(outcome), self.return_msg(outcome));
         match self {
             // It has the outcomes of many orders.

@@ -140,7 +140,7 @@ impl SendError {
 
     /// Whether it was given up for its time.
     #[must_use]
-    pub fn is_timeout(self) -> bool {
+    pub(crate) fn is_timeout(self) -> bool {
         matches!(self, Self::ConnectTimedOut | Self::TimedOut)
     }
 
@@ -209,7 +209,7 @@ impl http_body::Body for WatchedBody {
 ///
 /// # Errors
 /// When the connection is lost or the request's time is up.
-pub async fn read_at_most(limit: usize, mut response: Response) -> Result<Option<Vec<u8>>, reqwest::Error> {
+pub(crate) async fn read_at_most(limit: usize, mut response: Response) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > limit {

@@ -17,9 +17,9 @@
 
 pub mod answer;
 pub mod aws;
-pub mod base_url;
+mod base_url;
 pub mod close_order;
-pub mod concurrent;
+mod concurrent;
 pub mod config;
 pub mod fault;
 pub mod http_client;

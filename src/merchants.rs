@@ -40,7 +40,7 @@ enum Kind {
 
 /// Why an order has no merchant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MerchantError {
+pub(crate) enum MerchantError {
     /// There are several, and the order names none.
     #[error("the order names no merchant")]
     Unnamed,
@@ -80,7 +80,7 @@ impl Merchants {
     /// # Errors
     /// [`MerchantError`], after the `deadline` at the latest. A cached merchant serves while Secrets Manager is down, and
     /// that holds an order up by two seconds at most, or by half its time if that is less.
-    pub async fn of(&self, mch_id: Option<&str>, deadline: Instant) -> Result<Arc<Account>, MerchantError> {
+    pub(crate) async fn of(&self, mch_id: Option<&str>, deadline: Instant) -> Result<Arc<Account>, MerchantError> {
         let current = match (&self.0, mch_id) {
             (Kind::One(cached), _) => cached.current(deadline).await,
             (Kind::Several(_), None) => return Err(MerchantError::Unnamed),
@@ -95,7 +95,7 @@ impl Merchants {
     /// Another key of the same merchant than the one whose signature was rejected or did not match, if the secret has
     /// changed: read anew at most once a minute for each merchant; concurrent orders share the read. The caller bounds it by
     /// its own deadline.
-    pub async fn reread_if_changed(&self, used: &Account) -> Option<Arc<Account>> {
+    pub(crate) async fn reread_if_changed(&self, used: &Account) -> Option<Arc<Account>> {
         match &self.0 {
             Kind::One(cached) => cached.reread_if_changed(used).await,
             Kind::Several(several) => several.reread_if_changed(used).await,

@@ -68,7 +68,7 @@ impl Order {
 
     /// Its earliest time, whether or not it has come; `None` if it may be closed at any time.
     #[must_use]
-    pub fn earliest(&self) -> Option<SystemTime> {
+    pub(crate) fn earliest(&self) -> Option<SystemTime> {
         earliest::earliest(self.time_start, self.close_at).map(|(time, _)| time)
     }
 
@@ -90,7 +90,7 @@ impl Order {
 
     /// A problem with a field of this order that another secret or setting would not have.
     #[must_use]
-    pub fn contradicted(&self, field: &'static str, problem: Problem) -> Invalid {
+    pub(crate) fn contradicted(&self, field: &'static str, problem: Problem) -> Invalid {
         Invalid { kind: InvalidKind::Contradicted, ..self.invalid(field, problem) }
     }
 }
@@ -103,14 +103,14 @@ pub struct Invalid {
     /// What is wrong with it.
     pub problem: Problem,
     /// Whether there is an order, and whether it would be invalid with any secret.
-    pub kind: InvalidKind,
+    pub(crate) kind: InvalidKind,
     /// Which order it is, for the log.
     pub ids: Box<KnownIds>,
 }
 
 /// What kind of invalid input it is. It decides which log line there is, and what a queue does with the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InvalidKind {
+pub(crate) enum InvalidKind {
     /// There is no order number at the top level.
     NoOrder,
     /// A field breaks its own rule: no secret would make it valid.
@@ -130,19 +130,20 @@ pub struct Problem {
 
 impl Problem {
     /// A required field is absent.
-    pub const MISSING: Self = Self::new("必填", "is required");
+    pub(crate) const MISSING: Self = Self::new("必填", "is required");
     /// The whole is not a JSON object.
     pub const NOT_AN_OBJECT: Self =
         Self::new("须为含有 out_trade_no 的JSON对象", "must be a JSON object with out_trade_no");
     /// The value is not a JSON string.
-    pub const NOT_A_STRING: Self =
+    pub(crate) const NOT_A_STRING: Self =
         Self::new("须为字符串,数字会丢失精度", "must be a JSON string (a number would lose digits)");
     /// The value is neither `true` nor `false`.
-    pub const NOT_A_BOOLEAN: Self = Self::new("须为 true 或 false", "must be true or false");
+    pub(crate) const NOT_A_BOOLEAN: Self = Self::new("须为 true 或 false", "must be true or false");
     /// The field is there in both spellings, with different values.
-    pub const CONTRADICTION: Self = Self::new("下划线与驼峰写法的值不一致", "is given in two spellings that differ");
+    pub(crate) const CONTRADICTION: Self =
+        Self::new("下划线与驼峰写法的值不一致", "is given in two spellings that differ");
     /// The field is there twice under the same name, with different values.
-    pub const REPEATED: Self = Self::new("字段重复,且值不一致", "is given twice, with different values");
+    pub(crate) const REPEATED: Self = Self::new("字段重复,且值不一致", "is given twice, with different values");
 
     /// A rule in both languages.
     #[must_use]
@@ -160,7 +161,7 @@ impl Invalid {
 
     /// The field and its rule in Chinese.
     #[must_use]
-    pub fn in_chinese(&self) -> String {
+    pub(crate) fn in_chinese(&self) -> String {
         format!("{} {}", self.field, self.problem.zh)
     }
 }

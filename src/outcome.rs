@@ -40,7 +40,7 @@ impl Outcome {
 
     /// Whether nothing is left to do about the order: a message about it is acknowledged, and the back end notified.
     #[must_use]
-    pub fn is_terminal(self) -> bool {
+    pub(crate) fn is_terminal(self) -> bool {
         matches!(self, Self::Closed | Self::Paid | Self::NotFound)
     }
 }

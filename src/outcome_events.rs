@@ -40,12 +40,12 @@ pub struct OutcomeEvents {
 
 /// What became of the order of one message.
 #[derive(Clone, Debug)]
-pub struct OutcomeEvent(Value);
+pub(crate) struct OutcomeEvent(Value);
 
 impl OutcomeEvent {
     /// The event for an answer whose outcome is terminal.
     #[must_use]
-    pub fn new(answer: &Answer, replied: &Replied, message_id: &str) -> Self {
+    pub(crate) fn new(answer: &Answer, replied: &Replied, message_id: &str) -> Self {
         let own: [(_, Option<Value>); 6] = [
             ("outcome", Some(answer.outcome.as_str().into())),
             ("confirmed", Some(answer.confirmed.into())),
@@ -68,7 +68,11 @@ impl OutcomeEvents {
     }
 
     /// Publishes events by the `deadline`, and says for each, in their order, why it was not accepted.
-    pub async fn publish(&self, events: &[OutcomeEvent], deadline: Instant) -> Vec<Result<(), Cow<'static, str>>> {
+    pub(crate) async fn publish(
+        &self,
+        events: &[OutcomeEvent],
+        deadline: Instant,
+    ) -> Vec<Result<(), Cow<'static, str>>> {
         let calls = events.chunks(MAX_ENTRIES).map(|group| self.put_by(group, deadline));
         concurrent::all(calls, MAX_CALLS).await.concat()
     }

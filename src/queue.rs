@@ -56,7 +56,7 @@ pub struct Queue {
 
 /// A record that is to wait in the queue of orders.
 #[derive(Clone, Copy, Debug)]
-pub struct Wait<'a> {
+pub(crate) struct Wait<'a> {
     /// The record's `receiptHandle`.
     pub receipt_handle: &'a str,
     /// How long, from now; 43,000 s at most.
@@ -65,7 +65,7 @@ pub struct Wait<'a> {
 
 /// A record that is to go to the queue of invalid orders.
 #[derive(Clone, Copy, Debug)]
-pub struct SetAside<'a> {
+pub(crate) struct SetAside<'a> {
     /// The record's body, sent as it is.
     pub body: &'a str,
     /// Why it is invalid: not empty.
@@ -73,7 +73,7 @@ pub struct SetAside<'a> {
 }
 
 /// Whether SQS accepted an entry, and if not, why.
-pub type Accepted = Result<(), Cow<'static, str>>;
+pub(crate) type Accepted = Result<(), Cow<'static, str>>;
 
 impl Queue {
     /// Nothing is sent before the first call.
@@ -94,19 +94,19 @@ impl Queue {
 
     /// Whether a record with this `eventSourceARN` is one of the queue of orders.
     #[must_use]
-    pub fn owns(&self, event_source_arn: &str) -> bool {
+    pub(crate) fn owns(&self, event_source_arn: &str) -> bool {
         self.orders.is_named_by(event_source_arn)
     }
 
     /// Whether there is a queue of invalid orders.
     #[must_use]
-    pub fn takes_invalid_orders(&self) -> bool {
+    pub(crate) fn takes_invalid_orders(&self) -> bool {
         self.invalid_orders.is_some()
     }
 
     /// Has records wait in the queue of orders, by the `deadline`, and says for each, in their order, why it was not
     /// accepted: then it is redelivered after the queue's own visibility timeout.
-    pub async fn wait(&self, entries: &[Wait<'_>], deadline: Instant) -> Vec<Accepted> {
+    pub(crate) async fn wait(&self, entries: &[Wait<'_>], deadline: Instant) -> Vec<Accepted> {
         let calls = entries
             .chunks(MAX_ENTRIES)
             .map(|group| async move { answered_by(deadline, self.change_visibility(group), group.len()).await });
@@ -115,7 +115,7 @@ impl Queue {
 
     /// Sends records to the queue of invalid orders, by the `deadline`, and says for each, in their order, why it was not
     /// accepted.
-    pub async fn set_aside(&self, entries: &[SetAside<'_>], deadline: Instant) -> Vec<Accepted> {
+    pub(crate) async fn set_aside(&self, entries: &[SetAside<'_>], deadline: Instant) -> Vec<Accepted> {
         let Some(queue) = &self.invalid_orders else {
             return vec![Err("INVALID_ORDERS_QUEUE_URL is not set".into()); entries.len()];
         };

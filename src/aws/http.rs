@@ -23,7 +23,7 @@ const ATTEMPT: &str = "amz-sdk-request";
 /// The clients as the AWS SDK takes one. Its first attempt goes out on a kept connection; a second one on a new one, since
 /// the others may have died with the first while Lambda froze the process.
 #[derive(Clone)]
-pub struct AwsHttpClient(pub HttpClients);
+pub(crate) struct AwsHttpClient(pub HttpClients);
 
 impl HttpClient for AwsHttpClient {
     /// The SDK's connect and read timeouts are not looked at: the client has its own, and the SDK's attempt and

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_mins(3);
 
 /// The requests of one batch of messages, by merchant.
 #[derive(Debug, Default)]
-pub struct Batch(Mutex<HashMap<String, Requests>>);
+pub(crate) struct Batch(Mutex<HashMap<String, Requests>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Requests {

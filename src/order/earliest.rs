@@ -25,7 +25,7 @@ pub struct TimeStart(SystemTime);
 
 impl TimeStart {
     /// The field's name on the wire of unifiedorder, and in the event.
-    pub const NAME: &'static str = "time_start";
+    pub(crate) const NAME: &'static str = "time_start";
 
     const IN_THE_FUTURE: Problem = Problem::new("晚于当前时间,应为北京时间", "is in the future; expected Beijing time");
 
@@ -48,7 +48,7 @@ pub struct CloseAt(SystemTime);
 
 impl CloseAt {
     /// The field's name in the event.
-    pub const NAME: &'static str = "close_at";
+    pub(crate) const NAME: &'static str = "close_at";
 
     const TOO_FAR_AHEAD: Problem = Problem::new("最多可晚于当前时间24小时", "must be at most 24 hours ahead");
 

@@ -16,7 +16,7 @@ macro_rules! field {
 
         impl $name {
             /// The field's name on the wire.
-            pub const NAME: &'static str = $wire_name;
+            pub(crate) const NAME: &'static str = $wire_name;
 
             /// Takes a value that is within the field's rule.
             ///
@@ -80,7 +80,7 @@ impl NonceStr {
     /// # Panics
     /// When the operating system has no randomness to give, which no Linux that has booted lacks.
     #[must_use]
-    pub fn generate() -> Self {
+    pub(crate) fn generate() -> Self {
         // 32 letters: five bits each, so that no character is likelier than another.
         const ALPHABET: [u8; 32] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         let mut random = [0_u8; NONCE_CHARACTERS];

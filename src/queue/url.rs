@@ -53,14 +53,14 @@ impl QueueUrl {
 
     /// Whether a record's `eventSourceARN`, `arn:aws:sqs:REGION:ACCOUNT:NAME`, names this queue.
     #[must_use]
-    pub fn is_named_by(&self, arn: &str) -> bool {
+    pub(crate) fn is_named_by(&self, arn: &str) -> bool {
         let parts: Vec<_> = arn.split(':').collect();
         matches!(parts[..], ["arn", _, "sqs", _, account, name] if account == self.account && name == self.name)
     }
 
     /// Whether another URL names the same queue.
     #[must_use]
-    pub fn is_same_queue(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_queue(&self, other: &Self) -> bool {
         self.account == other.account && self.name == other.name
     }
 }

@@ -96,7 +96,7 @@ pub struct Payment {
 
 impl Payment {
     /// The names of all fields.
-    pub const NAMES: [&'static str; 8] = [
+    pub(crate) const NAMES: [&'static str; 8] = [
         "trade_state",
         "trade_state_desc",
         "trade_type",

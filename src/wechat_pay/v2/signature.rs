@@ -24,7 +24,7 @@ pub enum SignType {
 impl SignType {
     /// The value of `sign_type` on the wire, for the algorithm that needs it.
     #[must_use]
-    pub fn wire_value(self) -> Option<&'static str> {
+    pub(crate) fn wire_value(self) -> Option<&'static str> {
         match self {
             Self::Md5 => None,
             Self::HmacSha256 => Some("HMAC-SHA256"),

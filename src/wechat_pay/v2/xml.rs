@@ -14,7 +14,7 @@ use crate::wechat_pay::{Fields, VerifyError};
 
 /// The first rule that a document broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum XmlError {
+pub(crate) enum XmlError {
     /// Not UTF-8, or declared to be something else.
     #[error("it is not UTF-8")]
     NotUtf8,
@@ -46,7 +46,7 @@ impl From<XmlError> for VerifyError {
 ///
 /// # Errors
 /// [`XmlError`] says which rule it broke.
-pub fn parse(document: &[u8]) -> Result<Fields, XmlError> {
+pub(crate) fn parse(document: &[u8]) -> Result<Fields, XmlError> {
     let document = str::from_utf8(document).map_err(|_| XmlError::NotUtf8)?;
     let mut reader = Reader::from_str(document);
     let mut fields = Fields::new();
@@ -163,7 +163,7 @@ fn is_utf8(declaration: &BytesDecl<'_>) -> Result<(), XmlError> {
 
 /// Writes a document of fields whose names are plain.
 #[must_use]
-pub fn write(fields: &Fields) -> String {
+pub(crate) fn write(fields: &Fields) -> String {
     let mut document = String::with_capacity(512);
     document.push_str("<xml>");
     for (name, value) in fields {
