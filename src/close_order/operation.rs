@@ -108,6 +108,9 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
         let closed_again = self.close().await;
         let is_called_paid = matches!(&closed_again, Ok(reply) if reply.code() == ReplyCode::OrderPaid);
         let second_query = self.query().await;
+        if is_limited(&closed_again) && second_query.result == QueryResult::Nothing {
+            self.note_rate_limit(true);
+        }
         // The last signed reply is kept: the first one, unless the second close brought another.
         let closed = if matches!(&closed_again, Ok(reply) if reply.is_signed()) { closed_again } else { closed };
         let close = CloseResult::of(&closed, self.may_have_closed);
@@ -126,7 +129,7 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
         let mut backoff = RateLimitBackoff::new();
         loop {
             let closed = self.close().await;
-            let is_limited = matches!(&closed, Ok(reply) if reply.code() == ReplyCode::FrequencyLimited);
+            let is_limited = is_limited(&closed);
             let closed = prefer(best_so_far.take(), closed);
             let is_queried = CloseResult::of(&closed, self.may_have_closed).is_queried(confirm);
             let query =
@@ -253,8 +256,7 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
             context.endpoints.failed(endpoint);
         }
         // Whether a signed one of a close is the rate limit, its query tells.
-        let is_undecided = matches!(&exchange.result, Ok(reply) if reply.code() == ReplyCode::FrequencyLimited);
-        if outcome == AttemptOutcome::RateLimited || !is_undecided {
+        if outcome == AttemptOutcome::RateLimited || !is_limited(&exchange.result) {
             self.note_rate_limit(outcome == AttemptOutcome::RateLimited);
         }
         if outcome == AttemptOutcome::OutOfStep {
@@ -330,6 +332,11 @@ impl<'a, 'l, E: Exchanger> Operation<'a, 'l, E> {
     fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
+}
+
+/// Whether a signed reply says that the rate limit is met.
+fn is_limited<E>(result: &Result<Reply, E>) -> bool {
+    matches!(result, Ok(reply) if reply.code() == ReplyCode::FrequencyLimited)
 }
 
 /// Whether an attempt may have closed the order: it was sent, and came to anything but a rejection or the rate limit. A signed

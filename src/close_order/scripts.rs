@@ -476,6 +476,8 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
         assert_eq!((ended.answer.outcome, ended.answer.reason()), (Outcome::Unknown, Some("rate_limited")));
         assert!(ended.took < time && ended.calls()[0] <= 12, "{:?}", ended.calls());
     }
+    let ended = Case::new(&[Success, limited], &[State("NOTPAY"), Code("NEW")]).run().await;
+    assert_eq!((ended.said(), ended.answer.reason()), (("open", true, Some("ORDERNOTCLOSED")), Some("rate_limited")));
     // The shortest pause, half a second, would leave less than a second.
     for (closes, queries, calls) in [
         (&[RATE_LIMIT; 2][..], &[][..], [1, 0]),
