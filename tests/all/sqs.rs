@@ -142,21 +142,6 @@ async fn when_the_time_runs_out_what_is_finished_is_done_and_the_rest_comes_back
 }
 
 #[tokio::test]
-async fn a_merchant_that_met_nothing_but_the_rate_limit_is_not_waited_for_in_the_next_batch() {
-    let mut world = world().await;
-    let gateway = world.sandbox.gateway.clone();
-    gateway.fault_on_order("limited", Times::Always, Fault::UnsignedFail("频率限制"));
-    let mut closes = async || {
-        gateway.clear_received();
-        let invocation = world.function.invoke_within(&batch(&[message("limited")]), ms(5000)).await;
-        assert_eq!(failed(&invocation.json()), BTreeSet::from([0]), "{invocation:?}");
-        gateway.count(Call::CloseOrder)
-    };
-    assert!(closes().await > 1, "the limit is waited out");
-    assert_eq!(closes().await, 1);
-}
-
-#[tokio::test]
 async fn with_everything_down_at_once_every_message_comes_back_in_time() {
     let mut world = world().await;
     for endpoint in world.sandbox.gateway.endpoints() {
