@@ -17,6 +17,7 @@ import boto3
 import botocore.config
 import pytest
 
+import expand
 import tools
 from tools import ACCOUNT, ARCHITECTURE, CARGO, HOME, ROOT, SUITE, TARGET, free_port, post, run, running, tool, until
 
@@ -32,6 +33,17 @@ def aws(service, endpoint):
         service, endpoint_url=endpoint, region_name=tools.REGION,
         aws_access_key_id="none", aws_secret_access_key="none", config=botocore.config.Config(proxies={}),
     )
+
+
+@pytest.fixture(scope="session")
+def template():
+    return expand.template()
+
+
+@pytest.fixture(scope="session")
+def expanded():
+    """What SAM makes of the template. It is the same in every partition."""
+    return expand.expanded()
 
 
 @pytest.fixture(scope="session")
@@ -99,14 +111,6 @@ def sandbox(sandbox_binary):
     """WeChat Pay, Secrets Manager and Lambda's APIs, for functions on this machine."""
     with serving("sandbox", "127.0.0.1") as sandbox:
         yield sandbox
-
-
-@pytest.fixture(scope="session")
-def moto():
-    """The address of moto's Secrets Manager, and its process."""
-    port = free_port()
-    with running("moto", SUITE / "moto_server", "-H", "127.0.0.1", "-p", port, port=port) as process:
-        yield f"http://127.0.0.1:{port}", process
 
 
 @pytest.fixture(scope="session")

@@ -21,11 +21,11 @@ class NoManagedPolicies:
         return {}
 
 
-def template():
-    """template.yaml as it stands, its intrinsic functions in their long form."""
+def template(file=TEMPLATE):
+    """A template as it stands, its intrinsic functions in their long form."""
     from samtranslator.yaml_helper import yaml_parse
 
-    return yaml_parse(TEMPLATE.read_text(encoding="utf-8"))
+    return yaml_parse(file.read_text(encoding="utf-8"))
 
 
 def expanded(region="us-east-1"):
@@ -38,6 +38,20 @@ def expanded(region="us-east-1"):
     # SAM takes the region, and the partition with it, from here.
     with unittest.mock.patch.dict(os.environ, AWS_DEFAULT_REGION=region, AWS_REGION=region):
         return transform(source, {}, NoManagedPolicies(), passthrough_metadata=True)
+
+
+def every(stack, *types):
+    """The properties of the resources of these types, by name."""
+    return {
+        name: resource.get("Properties", {})
+        for name, resource in stack["Resources"].items() if resource["Type"] in types
+    }
+
+
+def one(stack, kind):
+    """The properties of the one resource of this type."""
+    (properties,) = every(stack, kind).values()
+    return properties
 
 
 if __name__ == "__main__":

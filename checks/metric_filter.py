@@ -6,25 +6,41 @@ with `*` alone, which any value matches; `IS TRUE`, `NOT EXISTS`; `&&` binds mor
 line lacks matches nothing but `NOT EXISTS`; no pattern of the template relies on that.
 """
 
+import operator
 import re
 
-TOKEN = re.compile(
-    r'\s*(?:(?P<symbol>\|\||&&|[(){}])'
-    r'|\$\.(?P<field>\w+)\s*(?:(?P<state>IS TRUE|NOT EXISTS)'
-    r'|(?P<operator>!=|>=|<=|=|>|<)\s*(?:"(?P<text>[^"]*)"|(?P<number>-?\d+(?:\.\d+)?)|(?P<any>\*))))'
+COMPARISON = re.compile(
+    r'\$\.(\w+)\s*(?:(IS TRUE|NOT EXISTS)|(!=|>=|<=|=|>|<)\s*(?:"([^"]*)"|(-?\d+(?:\.\d+)?)|(\*)))'
 )
+OPERATORS = {"=": operator.eq, "!=": operator.ne, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 def matches(pattern, line):
     """Whether a line (a JSON object) matches a pattern such as `{ ($.a = "b*") && ($.n > 0) }`."""
-    tokens = _tokens(pattern)
-    if tokens[0] != "{" or tokens[-1] != "}":
+    within = re.fullmatch(r"\{(.+)\}", pattern.strip())
+    # Each comparison becomes what it comes to, and what is between them Python's words.
+    expression = within and COMPARISON.sub(lambda found: str(_compare(line, *found.groups())), within[1])
+    if not within or re.sub(r"True|False|&&|\|\||[()\s]", "", expression):
         raise ValueError(f"not a JSON pattern: {pattern}")
-    rest = tokens[1:-1]
-    matched = _any(rest, line)
-    if rest:
-        raise ValueError(f"unexpected {rest[0]!r} in {pattern}")
-    return matched
+    try:
+        return eval(expression.replace("&&", " and ").replace("||", " or ").strip(), {"__builtins__": {}})
+    except (SyntaxError, TypeError) as error:
+        raise ValueError(f"not a JSON pattern: {pattern}") from error
+
+
+def _compare(line, field, state, compared_by, text, number, anything):
+    there = line.get(field)
+    if state:
+        return there is None if state == "NOT EXISTS" else there is True
+    if there is None:
+        return False
+    if number:
+        return not isinstance(there, (bool, str)) and OPERATORS[compared_by](there, float(number))
+    if compared_by not in ("=", "!="):
+        raise ValueError(f"{compared_by} is for numbers")
+    wanted = "" if anything else ".*".join(map(re.escape, text.split("*")))
+    equal = anything or isinstance(there, str) and re.fullmatch(wanted, there, re.DOTALL)
+    return OPERATORS[compared_by](bool(equal), True)
 
 
 def metrics(template, line):
@@ -55,65 +71,3 @@ def fields(template):
 
 def _value(given, line):
     return line.get(given.removeprefix("$.")) if given.startswith("$.") else given
-
-
-def _tokens(pattern):
-    tokens, at = [], 0
-    while at < len(pattern.rstrip()):
-        token = TOKEN.match(pattern, at)
-        if not token:
-            raise ValueError(f"cannot read {pattern[at:]!r} in {pattern}")
-        tokens.append(token["symbol"] or token)
-        at = token.end()
-    return tokens
-
-
-def _any(tokens, line):
-    matched = _all(tokens, line)
-    while tokens and tokens[0] == "||":
-        tokens.pop(0)
-        matched = _all(tokens, line) or matched
-    return matched
-
-
-def _all(tokens, line):
-    matched = _one(tokens, line)
-    while tokens and tokens[0] == "&&":
-        tokens.pop(0)
-        matched = _one(tokens, line) and matched
-    return matched
-
-
-def _one(tokens, line):
-    token = tokens.pop(0) if tokens else None
-    if token == "(":
-        matched = _any(tokens, line)
-        if not tokens or tokens.pop(0) != ")":
-            raise ValueError("a bracket is not closed")
-        return matched
-    if not isinstance(token, re.Match):
-        raise ValueError(f"a comparison is missing before {token!r}")
-    return _compare(token, line.get(token["field"]))
-
-
-def _compare(comparison, there):
-    operator = comparison["operator"]
-    if comparison["state"]:
-        return there is None if comparison["state"] == "NOT EXISTS" else there is True
-    if there is None:
-        return False
-    if comparison["any"]:
-        equal = True
-    elif comparison["number"]:
-        if isinstance(there, bool) or not isinstance(there, (int, float)):
-            return False
-        number = float(comparison["number"])
-        if operator in (">", ">=", "<", "<="):
-            return {">": there > number, ">=": there >= number, "<": there < number, "<=": there <= number}[operator]
-        equal = there == number
-    else:
-        wanted = ".*".join(map(re.escape, comparison["text"].split("*")))
-        equal = isinstance(there, str) and re.fullmatch(wanted, there, re.DOTALL) is not None
-    if operator not in ("=", "!="):
-        raise ValueError(f"{operator} is for numbers")
-    return equal == (operator == "=")

@@ -10,7 +10,6 @@ import functools
 import alarms
 import metric_filter
 import pytest
-from template_loader import expanded  # noqa: F401
 
 DAY, TEN = 1440, 600
 RETRY, STUCK = 3, 9  # minutes; receives before the one that is stuck

@@ -1,9 +1,9 @@
 """The function among parts that are not ours: AWS's Runtime Interface Emulator hands events to the release binary, and
-cargo-lambda to the one that it builds for debugging; moto keeps the secret. WeChat Pay is the sandbox's.
+cargo-lambda to the one that it builds for debugging. WeChat Pay and Secrets Manager are the sandbox's (test_stack.py has
+MiniStack's).
 
 What they lack: the Runtime Interface Emulator takes one invocation at a time and has no memory limit; cargo-lambda's
-deadline is a constant, and its HTTP side sends payload 2.0 only; moto checks neither permissions nor
-signatures, and its GetSecretValue does not see UpdateSecretVersionStage (test_stack.py has that, against MiniStack).
+deadline is a constant, and its HTTP side sends payload 2.0 only.
 """
 
 import concurrent.futures
@@ -11,11 +11,8 @@ import json
 import os
 import time
 
-from conftest import IMAGE, Invoke, aws
+from conftest import IMAGE, Invoke
 from tools import CARGO, event, free_port, order, post, run, running, tool, until
-
-ANOTHER_KEY = "0" * 32
-
 
 def no_key_in(log, *secrets):
     for secret in secrets:
@@ -52,33 +49,6 @@ def test_rie_the_answer_comes_before_lambda_ends_the_invocation(rie, sandbox):
         hangs["body"], closes["body"] = json.dumps(order("HANG")), json.dumps(order())
         assert invoke(batch) == {"batchItemFailures": [{"itemIdentifier": hangs["messageId"]}]}
         assert invoke(order())["outcome"] == "closed"
-
-
-def test_rie_and_moto_a_rotated_secret_is_used_from_when_it_is_current(rie, sandbox, moto):
-    endpoint, process = moto
-    secrets = aws("secretsmanager", endpoint)
-    right, wrong = sandbox.secret, json.dumps(json.loads(sandbox.secret) | {"api_key": ANOTHER_KEY})
-    secrets.create_secret(Name="rotated", SecretString=right)
-
-    def reads():
-        return process.log().count("POST / ")
-
-    def put(value, stage):
-        secrets.put_secret_value(SecretId="rotated", SecretString=value, VersionStages=[stage])
-        return reads()
-
-    environment = sandbox.environment(
-        AWS_ENDPOINT_URL_SECRETS_MANAGER=endpoint, WECHAT_PAY_SECRET_ID="rotated", SECRET_CACHE_TTL_SECONDS="1")
-    with rie(environment) as invoke:
-        before = put(wrong, "AWSPENDING")
-        until(lambda: invoke(order())["outcome"] == "closed" and reads() > before, "the secret is read again")
-        assert invoke(order())["outcome"] == "closed", "a pending version is used"
-        put(wrong, "AWSCURRENT")
-        rejected = until(lambda: (answer := invoke(order()))["outcome"] == "rejected" and answer, "the new key is used")
-        assert rejected["returnCode"] == "FAIL" and "签名错误" in rejected["returnMsg"]
-        put(right, "AWSCURRENT")
-        until(lambda: invoke(order())["outcome"] == "closed", "the old key is used again")
-        no_key_in(invoke.process.log(), right, wrong)
 
 
 def test_rie_as_a_managed_instance_serves_four_orders_at_once_docker(docker, rie_binary, function, sandbox):

@@ -18,7 +18,7 @@ def cargo_fuzz():
     # cargo-fuzz would bring a lock file up to date that nobody committed.
     run("cargo", "tree", "--locked", "--manifest-path", "fuzz/Cargo.toml")
     if not shutil.which("cargo-fuzz"):
-        run("cargo", "install", "--locked", "--version", "0.13.2", "cargo-fuzz", env=os.environ)
+        run("cargo", "install", "--locked", "--debug", "--version", "0.13.2", "cargo-fuzz", env=os.environ)
     return CARGO | {"RUSTC_BOOTSTRAP": "1"}
 
 

@@ -10,35 +10,16 @@ import pytest
 import expand
 from tools import ACCOUNT, CARGO, HOME, ROOT, SUITE, run, tool
 
-REGIONS = ("us-east-1", "cn-north-1")
 
-
-@pytest.fixture(scope="session", params=REGIONS)
-def expansion(request):
-    """A region, and the file with what SAM makes of the template there."""
-    file = HOME / f"template-{request.param}.json"
-    file.write_text(json.dumps(expand.expanded(request.param)))
-    return request.param, file
-
-
-def checkov(file):
-    """checkov takes the file's path for a value of the template, and 40 characters of a path for a secret key: so a
-    short path, wherever the repository is."""
+def test_lint_the_template_and_what_sam_makes_of_it():
+    run(tool("sam"), "validate", "--lint", "--template", "template.yaml", env=CARGO | ACCOUNT | {"SAM_CLI_TELEMETRY": "0"})
+    file = HOME / "template.json"
+    file.write_text(json.dumps(expand.expanded()))
+    run(SUITE / "cfn-lint", "--regions", "us-east-1", "cn-north-1", "--", file)
+    # checkov takes the file's path for a value of the template, and 40 characters of a path for a secret key: so a short
+    # path, wherever the repository is.
     options = ["--framework", "cloudformation", "--compact", "--quiet", "--skip-download"]
     run(tool("checkov"), *options, "--file", os.path.relpath(file, ROOT))
-
-
-def test_lint_the_template():
-    run(SUITE / "cfn-lint", "template.yaml")
-    checkov("template.yaml")
-
-
-def test_lint_what_sam_makes_of_the_template(expansion):
-    region, file = expansion
-    environment = CARGO | ACCOUNT | {"SAM_CLI_TELEMETRY": "0"}
-    run(tool("sam"), "validate", "--lint", "--template", "template.yaml", "--region", region, env=environment)
-    run(SUITE / "cfn-lint", "--regions", region, "--", file)
-    checkov(file)
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("step-functions*.json")), ids=lambda file: file.stem)

@@ -10,10 +10,10 @@ import sys
 import zipfile
 
 import pytest
-import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+import expand
 from conftest import account
 from pages import ENGLISH, blocks
 from tools import ACCOUNT, ARCHITECTURE, CARGO, ROOT, event, run, tool
@@ -74,21 +74,9 @@ def test_release_build_makes_them_without_a_trace_of_this_machine(released):
     assert ".dep-v0" in run("objdump", "--section-headers", program)
 
 
-class Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's tags, each as an object of its own."""
-
-
-def tagged(loader, tag, node):
-    construct = {"sequence": loader.construct_sequence, "mapping": loader.construct_mapping}
-    return {tag: construct[node.id](node, deep=True) if node.id in construct else node.value}
-
-
-Loader.add_multi_constructor("!", tagged)
-
-
 @pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
 def test_the_template_differs_in_program_and_architecture_alone(function, sbom, tmp_path, architecture):
-    expected = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), Loader)
+    expected = expand.template()
     properties = expected["Resources"]["CloseOrderFunction"]["Properties"]
     properties["CodeUri"] = f"close-order-{VERSION}-{architecture}.zip"
     properties["Architectures"] = [architecture]
@@ -98,7 +86,7 @@ def test_the_template_differs_in_program_and_architecture_alone(function, sbom, 
         group["Parameters"] = [name for name in group["Parameters"] if name != "Architecture"]
 
     files = package(function, sbom, tmp_path, architecture)
-    assert yaml.load(files["yaml"].read_text(encoding="utf-8"), Loader) == expected
+    assert expand.template(files["yaml"]) == expected
 
 
 def test_the_placeholder_of_an_account_stands_where_it_is_explained():

@@ -11,8 +11,8 @@ import re
 import expand
 import metric_filter
 import pytest
+from expand import every, one
 from pages import CHINESE, ENGLISH, name_of, read
-from template_loader import every, expanded, one, template  # noqa: F401
 from tools import ROOT, event, free_port, order
 
 # The line of an order, with every field it may have.
@@ -446,19 +446,6 @@ def test_nobody_calls_without_permission(expanded):
     assert permission["Principal"] == "apigateway.amazonaws.com"
     assert "${HttpApi}/*/POST/close-order" in permission["SourceArn"]["Fn::Sub"]
     assert not every(expanded, "AWS::Lambda::Url")
-
-
-def test_a_state_machines_role_serves_this_account_alone(expanded):
-    (trust,) = expanded["Resources"]["StateMachineRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-    conditions = {key: value for test in trust["Condition"].values() for key, value in test.items()}
-    assert conditions["aws:SourceAccount"] == {"Ref": "AWS::AccountId"}
-    assert conditions["aws:SourceArn"]
-
-
-def test_nothing_sends_outcome_events_to_the_orders_queue(expanded):
-    rule = one(expanded, "AWS::Events::Rule")
-    assert rule["State"] == "DISABLED"
-    assert "Targets" not in rule
 
 
 def test_the_dead_letter_queue_has_one_source(expanded):
