@@ -85,6 +85,12 @@ impl FunctionBuilder {
         self
     }
 
+    /// Sets variables.
+    #[must_use]
+    pub fn envs<const N: usize>(self, variables: [(&str, String); N]) -> Self {
+        variables.iter().fold(self, |function, (name, value)| function.env(name, value))
+    }
+
     /// Leaves a variable out.
     #[must_use]
     pub fn env_remove(mut self, name: &str) -> Self {
@@ -129,7 +135,7 @@ impl FunctionBuilder {
     pub async fn start(self) -> anyhow::Result<Function> {
         let mut function = self.spawn().await?;
         tokio::select! {
-            () = function.runtime.started() => {}
+            () = function.runtime.connected() => {}
             status = function.child.wait() => {
                 for reader in function.readers {
                     let _ = reader.await;

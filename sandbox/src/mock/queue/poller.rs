@@ -10,6 +10,7 @@ use axum::{
 };
 use serde_json::json;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{MAX_DELAY, MAX_ENTRIES, Queue, event, failed};
 use crate::mock::{
@@ -27,8 +28,8 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Poller {
     address: SocketAddr,
-    _server: Server,
-    _task: Server,
+    _door: Server,
+    _poller: AbortOnDropHandle<()>,
 }
 
 impl Poller {
@@ -46,8 +47,8 @@ impl Poller {
         let listener = BreakableListener::bind(address, Connections::default(), None).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
         let router = Router::new().route("/", post(take)).with_state((queue.clone(), delay));
-        let task = Server::spawn(async move { poll(&queue, &runtime).await });
-        Ok(Self { address, _server: Server::start(listener, router), _task: task })
+        let poller = AbortOnDropHandle::new(tokio::spawn(async move { poll(&queue, &runtime).await }));
+        Ok(Self { address, _door: Server::start(listener, router), _poller: poller })
     }
 
     /// Where messages are posted.
@@ -82,9 +83,12 @@ async fn poll(queue: &Queue, runtime: &RuntimeApi) {
             sleep(POLL).await;
             continue;
         }
-        let invocation = runtime.invoke(event(&batch).to_string(), Deadline::After(FUNCTION_TIME));
-        let answer = timeout(FUNCTION_TIME, invocation).await.ok().flatten();
-        let failed = answer.filter(|it| matches!(it, Answer::Response(_))).and_then(|it| failed(&it.json()));
+        let invoked = runtime.begin(event(&batch).to_string(), Deadline::After(FUNCTION_TIME));
+        let answer = timeout(FUNCTION_TIME, invoked.answer()).await.ok().flatten();
+        let failed = match answer {
+            Some(Answer::Response(text)) => failed(&serde_json::from_str(&text).unwrap_or_default()),
+            Some(Answer::Error(_)) | None => None,
+        };
         queue.finish(&batch, failed.as_ref());
     }
 }
