@@ -107,7 +107,8 @@ mod tests {
             program: Program::new("a program", kind, "bootstrap".into()),
             samples: BTreeMap::from([(Figure::Warm, warm.to_vec())]),
         };
-        let programs = [measured(Kind::Baseline, &[1e-4]), measured(Kind::CloseOrder(Api::V2), &[4e-4, 1.0, 2e-4, 0.0])];
+        let programs =
+            [measured(Kind::Baseline, &[1e-4]), measured(Kind::CloseOrder(Api::V2), &[4e-4, 1.0, 2e-4, 0.0])];
         let table = table(&programs);
         let cells = |row: &str| {
             let line = table.lines().find(|line| line.contains(row)).unwrap();

@@ -83,11 +83,7 @@ pub fn peers() -> anyhow::Result<Vec<Program>> {
     let interpreters = String::from_utf8(output.stdout)?;
     let programs = interpreters.lines().zip(peers).map(|(interpreter, (name, folder, script))| {
         let package = workspace.join("target/peers").join(folder);
-        Program {
-            script: Some(package.join(script)),
-            package,
-            ..Program::new(name, Kind::Peer, interpreter.into())
-        }
+        Program { script: Some(package.join(script)), package, ..Program::new(name, Kind::Peer, interpreter.into()) }
     });
     Ok(programs.collect())
 }

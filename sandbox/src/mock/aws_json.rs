@@ -77,8 +77,12 @@ pub trait Service: Send + 'static {
     ///
     /// # Errors
     /// When the request is rejected.
-    fn receive(&mut self, operation: &str, request: &Value, fails: &mut dyn FnMut() -> bool)
-    -> Result<Value, Rejection>;
+    fn receive(
+        &mut self,
+        operation: &str,
+        request: &Value,
+        fails: &mut dyn FnMut() -> bool,
+    ) -> Result<Value, Rejection>;
 }
 
 /// A mock at its address; clones share what it knows.

@@ -120,8 +120,9 @@ impl BreakableListener {
         connections: Connections,
         tls: Option<Arc<ServerConfig>>,
     ) -> anyhow::Result<Self> {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("port {} can't be listened on", address.port()))?;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("port {} can't be listened on", address.port()))?;
         Ok(Self { listener, connections, tls: tls.map(TlsAcceptor::from), handshakes: FuturesUnordered::new() })
     }
 }

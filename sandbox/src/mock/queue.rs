@@ -112,8 +112,7 @@ impl Queue {
     pub async fn start(address: SocketAddr, visibility: Duration, max_receives: u32) -> anyhow::Result<Self> {
         let (messages, invalid_orders) = (Vec::new(), Vec::new());
         let (watcher, sent, receipts, dead_letters) = (None, 0, 0, 0);
-        let sqs =
-            Sqs { visibility, max_receives, messages, invalid_orders, watcher, sent, receipts, dead_letters };
+        let sqs = Sqs { visibility, max_receives, messages, invalid_orders, watcher, sent, receipts, dead_letters };
         Self::serve(None, address, sqs).await
     }
 

@@ -267,9 +267,8 @@ async fn answer(
 
 /// Lambda's own Invoke, for curl and the AWS SDKs.
 async fn invoke(State(shared): State<Arc<Shared>>, body: String) -> Response {
-    let error = |name: &str, message: &str| {
-        Answer::Error(json!({"errorType": name, "errorMessage": message}).to_string())
-    };
+    let error =
+        |name: &str, message: &str| Answer::Error(json!({"errorType": name, "errorMessage": message}).to_string());
     let answer = if shared.is_connected().await {
         let payload = if body.is_empty() { "{}".to_owned() } else { body };
         let answer = shared.begin(payload, Deadline::After(INVOKE_TIME)).answer();
