@@ -58,8 +58,8 @@ const UNTRUTHS: [Row<Unknown>; 12] = [
     }),
     (
         "SURPLUS",
-        "paid, but a reply too many is on the connection: the close gets another order's SUCCESS, and what is sent on
-the same connection next the close's own reply",
+        "paid, but a reply too many is on the connection: the close gets another order's SUCCESS, and what is
+sent on the same connection next the close's own reply",
         || Unknown { fault: close(Fault::Surplus), ..order(TradeState::Success) },
     ),
     ("REPLYTWICE", "the reply to each close is on the connection twice", || Unknown {

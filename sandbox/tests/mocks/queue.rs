@@ -133,7 +133,7 @@ async fn calls_fail_as_they_are_told_to() {
         {"Id": "0", "MessageBody": "x"}, {"Id": "1", "MessageBody": "x"},
     ]});
     let call = || call(&queue, "SendMessageBatch", &send);
-    for (failure, expected) in [(Failure::InternalError, 500), (Failure::AccessDenied, 403)] {
+    for (failure, expected) in [(Failure::InternalError, 500), (Failure::AccessDenied, 400)] {
         queue.set_failure(Some(failure));
         assert_eq!(call().await.unwrap().0, expected, "{failure:?}");
     }
