@@ -37,9 +37,6 @@ const THINKING: Duration = Duration::from_millis(50);
 /// Measures the programs, each of which is started `starts` times; the table of what was measured, in Markdown. Progress is
 /// reported line by line. This thread is kept to one processor from then on, so the benchmark has a runtime of its own,
 /// made for one.
-///
-/// # Errors
-/// When a program can't be started, or an answer is not the right one.
 pub fn run(programs: Vec<Program>, starts: usize, progress: impl Fn(&str)) -> anyhow::Result<String> {
     let processors = test_bed::assign_processors();
     let measured = programs.into_iter().map(Measured::new).collect::<anyhow::Result<Vec<_>>>()?;

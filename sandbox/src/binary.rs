@@ -9,8 +9,7 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-/// Builds `close-order` in the profile of this program and returns its path. Cargo's progress goes to standard
-/// error.
+/// Builds `close-order` in the profile of this program and returns its path. Cargo's progress goes to standard error.
 ///
 /// # Errors
 /// When cargo can't be run or the build fails.
@@ -33,13 +32,10 @@ fn build_one(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     command.current_dir(workspace).args(["build", "--package", package, "--bin", name]);
     command.args(["--message-format", "json-render-diagnostics"]);
     // Cargo's variables about this program's own package would make build scripts, and so everything, run again.
-    for (name, _) in env::vars_os() {
-        let is_of_the_package = name.to_str().is_some_and(|name| {
-            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
-        });
-        if is_of_the_package {
-            command.env_remove(name);
-        }
+    for (name, _) in env::vars().filter(|(name, _)| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
+    }) {
+        command.env_remove(name);
     }
     if !cfg!(debug_assertions) {
         command.arg("--release");

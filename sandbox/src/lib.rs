@@ -5,6 +5,13 @@
 //! What it checks and signs it does with code of its own ([`mock::signed_xml`]), so that a mistake of the function is not
 //! cancelled by the same mistake here.
 
+#![expect(
+    clippy::must_use_candidate,
+    clippy::missing_errors_doc,
+    reason = "whoever calls this is a test: it looks at what it needs, and an error is the machine's: an address that is \
+              taken, a program that can't be run"
+)]
+
 pub mod bench;
 pub mod binary;
 pub mod chaos;
@@ -41,17 +48,11 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Starts the mocks on ports of the system's choosing.
-    ///
-    /// # Errors
-    /// When loopback can't be listened on.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_as(Identity::default()).await
     }
 
     /// Starts the mocks for another merchant.
-    ///
-    /// # Errors
-    /// When loopback can't be listened on.
     pub async fn start_as(identity: Identity) -> anyhow::Result<Self> {
         let any_port = ([127, 0, 0, 1], 0).into();
         Self::start_at([any_port; 2], [any_port; 2], None, identity).await
@@ -59,9 +60,6 @@ impl Sandbox {
 
     /// Starts the mocks over TLS. A function trusts them through `SSL_CERT_FILE`, a file with the authority's
     /// certificate.
-    ///
-    /// # Errors
-    /// When loopback can't be listened on.
     pub async fn start_over_tls(authority: &Authority) -> anyhow::Result<Self> {
         // AWS has another name than WeChat Pay, as in life: a TLS session with one is none with the other.
         let [wechat_pay, aws] = [1, 2].map(|host| ([127, 0, 0, host], 0).into());
@@ -69,9 +67,6 @@ impl Sandbox {
     }
 
     /// Starts the mocks at these addresses: WeChat Pay at two, Secrets Manager and EventBridge.
-    ///
-    /// # Errors
-    /// When an address is taken.
     pub async fn start_at(
         wechat_pay: [SocketAddr; 2],
         aws: [SocketAddr; 2],
@@ -102,19 +97,16 @@ impl Sandbox {
     }
 
     /// A function of this program that finds the mocks and publishes no events.
-    #[must_use]
     pub fn function(&self, program: impl Into<PathBuf>) -> FunctionBuilder {
         FunctionBuilder::new(program).envs(self.environment())
     }
 
     /// A function of this program that finds the mocks and publishes its events.
-    #[must_use]
     pub fn function_with_events(&self, program: impl Into<PathBuf>) -> FunctionBuilder {
         self.function(program).envs(self.events_environment())
     }
 
     /// The variables by which a function finds the mocks that it needs.
-    #[must_use]
     pub fn environment(&self) -> [(&'static str, String); 3] {
         let secret_id = if self.gateway.identities().len() > 1 { SECRET_OF_EACH } else { secrets::SECRET_ID };
         [
@@ -125,7 +117,6 @@ impl Sandbox {
     }
 
     /// The variables by which a function publishes events.
-    #[must_use]
     pub fn events_environment(&self) -> [(&'static str, String); 2] {
         [("OUTCOME_EVENT_BUS", event_bus::BUS.to_owned()), ("AWS_ENDPOINT_URL_EVENTBRIDGE", self.events.url())]
     }

@@ -15,11 +15,7 @@ use super::report::{self, Colour};
 #[command(
     after_help = "The baseline is an echo on lambda_runtime, built in the same profile: the least that a function can \
     be.\nPrograms are started in turn, on a processor apart from the mocks if there are two, and every answer is \
-    checked.\nFigures are medians unless they say otherwise.\n\n\
-    Examples:\n  \
-    cargo run --release -p sandbox -- bench\n  \
-    cargo run --release -p sandbox -- bench --program /path/to/an/earlier/close-order\n  \
-    cargo run --release -p sandbox -- bench --peers"
+    checked.\nFigures are medians."
 )]
 pub struct Args {
     /// How often each program is started.

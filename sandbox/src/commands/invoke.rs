@@ -106,15 +106,11 @@ async fn one_order(answer: &Value, function: &Function) -> bool {
     let order = body.as_ref().unwrap_or(answer);
     let text = |name: &str| order.get(name).and_then(Value::as_str);
     // A function error has no such field; but its log line has.
-    let outcome = match text("outcome") {
-        Some(outcome) => outcome.to_owned(),
-        None => {
-            let lines = function.wait_for_order_lines(1).await;
-            lines.first().and_then(|line| line.get("outcome")?.as_str()).unwrap_or("unknown").to_owned()
-        }
-    };
-    report::outcome(&outcome, order.get("confirmed") == Some(&Value::Bool(true)));
-    let code = text("err_code").filter(|_| !matches!(&*outcome, "closed" | "paid"));
+    let lines = if text("outcome").is_none() { function.wait_for_order_lines(1).await } else { Vec::new() };
+    let logged = lines.first().and_then(|line| line.get("outcome")?.as_str());
+    let outcome = text("outcome").or(logged).unwrap_or("unknown");
+    report::outcome(outcome, order.get("confirmed") == Some(&Value::Bool(true)));
+    let code = text("err_code").filter(|_| !matches!(outcome, "closed" | "paid"));
     let code = code.map(|code| format!("{code}: {}", text("err_code_des").unwrap_or_default()));
     let texts = ["errorMessage", "errMsg", "returnMsg"].into_iter().filter_map(text);
     let texts = texts.filter(|text| !matches!(*text, "OK" | "cloudPay.closeOrder:ok")).map(str::to_owned);
@@ -122,7 +118,7 @@ async fn one_order(answer: &Value, function: &Function) -> bool {
         report::line("why", &why, Colour::Yellow);
     }
     let is_http_error = answer.get("statusCode").and_then(Value::as_u64).is_some_and(|status| status >= 400);
-    !is_http_error && answer.get("errorType").is_none() && !matches!(&*outcome, "not_sent" | "rejected")
+    !is_http_error && answer.get("errorType").is_none() && !matches!(outcome, "not_sent" | "rejected")
 }
 
 /// Says what became of the messages of a batch, and which of them come back.

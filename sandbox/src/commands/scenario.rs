@@ -2,130 +2,115 @@
 
 use std::{fmt::Write, time::Duration};
 
-use sandbox::mock::gateway::{Call, Fault, Order, Times, TradeState, Unknown, V3Fault};
+use sandbox::mock::gateway::{
+    Call, Fault, Order, Times,
+    TradeState::{self, Accept, Closed, NotPay, PayError, Refund, Revoked, Success, UserPaying},
+    Unknown, V3Fault,
+};
 
 const INTRODUCTION: &str = "\
 What happens to an order is said by what its number begins with (upper-case letters, up to the first character that is
 not a letter, as in ORDERPAID_20261123_0001). The order of any other number is unpaid, and closed by the call.";
 
-/// A prefix, what `--help` says of it, and what it does.
-type Row<T> = (&'static str, &'static str, fn() -> T);
+/// A prefix, what `--help` says of it, and what it stands for.
+type Row<T> = (&'static str, &'static str, T);
 
-const STATES: [Row<Unknown>; 9] = [
-    ("ORDERPAID", "paid", || order(TradeState::Success)),
-    ("REFUND", "paid, and refunded since", || order(TradeState::Refund)),
-    ("ORDERCLOSED", "closed before", || order(TradeState::Closed)),
-    (
-        "ORDERNOTEXIST",
-        "there is no such order: a close answers SUCCESS all the same, a query ORDERNOTEXIST",
-        Unknown::default,
-    ),
-    ("ORDERNOTEXISTSIGNED", "there is no such order, and a close says so", || Unknown {
-        fault: close(Fault::Error("ORDERNOTEXIST")),
-        ..Unknown::default()
-    }),
-    ("USERPAYING", "the payer is typing the password", || order(TradeState::UserPaying)),
-    ("REVOKED", "revoked; a close answers TRADE_STATE_ERROR", || order(TradeState::Revoked)),
-    ("PAYERROR", "the payment failed; a close answers TRADE_STATE_ERROR", || order(TradeState::PayError)),
-    ("ACCEPT", "the deduction is pending; a close answers TRADE_STATE_ERROR", || order(TradeState::Accept)),
-];
-
-const UNTRUTHS: [Row<Unknown>; 12] = [
-    ("NOTSTICKING", "a close answers SUCCESS, and the order stays unpaid; the second close sticks", || {
-        order(Order { closes_not_sticking: Times::Next(1), ..open() })
-    }),
-    ("NEVERSTICKING", "no close sticks", || order(Order { closes_not_sticking: Times::Always, ..open() })),
-    ("LATEPAID", "paid, but the first 3 queries still say NOTPAY", || {
-        order(Order { queries_lagging: Times::Next(3), ..TradeState::Success.into() })
-    }),
-    ("LIMITED", "a close answers FREQUENCY_LIMITED, every time", || {
-        order(Order { closes_limited: Times::Always, ..open() })
-    }),
-    ("LIMITEDPAID", "a close answers FREQUENCY_LIMITED, and the order is paid then", || limited(TradeState::Success)),
-    ("LIMITEDCLOSED", "a close answers FREQUENCY_LIMITED, and the order is closed then", || {
-        limited(TradeState::Closed)
-    }),
-    ("MISSEDONCE", "the first query says ORDERNOTEXIST, the next ones find the order", || {
-        order(Order { queries_missing: Times::Next(1), ..open() })
-    }),
-    ("MISSEDLATER", "no close sticks; the first query finds the order, the next ones say ORDERNOTEXIST", || {
-        let (closes_not_sticking, queries_finding) = (Times::Always, Times::Next(1));
-        order(Order { closes_not_sticking, queries_finding, ..missed(TradeState::NotPay) })
-    }),
-    ("USERPAYINGMISSED", "a close answers USERPAYING, a query ORDERNOTEXIST", || order(missed(TradeState::UserPaying))),
-    ("PAYERRORMISSED", "a close answers TRADE_STATE_ERROR, a query ORDERNOTEXIST", || {
-        order(missed(TradeState::PayError))
-    }),
-    (
-        "SURPLUS",
-        "paid, but a reply too many is on the connection: the close gets another order's SUCCESS, and what is
-sent on the same connection next the close's own reply",
-        || Unknown { fault: close(Fault::Surplus), ..order(TradeState::Success) },
-    ),
-    ("REPLYTWICE", "the reply to each close is on the connection twice", || Unknown {
-        fault: close(Fault::ReplyTwice),
-        ..order(open())
-    }),
-];
-
-const FAULTS: [Row<Fault>; 18] = [
-    ("SYSTEMERROR", "signed SYSTEMERROR", || Fault::Error("SYSTEMERROR")),
-    ("SIGNERROR", "signed SIGNERROR", || Fault::Error("SIGNERROR")),
-    ("NOAUTH", "signed NOAUTH", || Fault::Error("NOAUTH")),
-    ("APPIDMISMATCH", "unsigned FAIL: 商户号mch_id与appid不匹配", || {
-        Fault::UnsignedFail("商户号mch_id与appid不匹配")
-    }),
-    ("SYSTEMBUSY", "unsigned FAIL: 系统繁忙", || Fault::UnsignedFail("系统繁忙")),
-    ("RATELIMIT", "unsigned FAIL: 频率限制", || Fault::UnsignedFail("频率限制")),
-    ("FORGED", "a reply that somebody else signed", || Fault::Forge),
-    ("NOSTATE", "a reply without trade_state", || Fault::Edit(vec![("trade_state", None)])),
-    ("OTHERORDER", "a reply about another order", || {
-        Fault::Edit(vec![("out_trade_no", Some("ANOTHER_ORDER".to_owned()))])
-    }),
-    ("HTML", "a page with HTTP status 200", || Fault::Body(b"<html>error</html>".to_vec())),
-    ("BADGATEWAY", "a page with HTTP status 502", || Fault::Status(502)),
-    ("EMPTY", "nothing with HTTP status 200", || Fault::Body(Vec::new())),
-    ("TOOLARGE", "a reply of a megabyte", || Fault::Flood(1024 * 1024)),
-    ("HANG", "no reply ever comes", || Fault::Hang),
-    ("LATE", "a reply comes after 30 seconds", || Fault::Delay(Duration::from_secs(30))),
-    ("RESET", "connections break", || Fault::Reset),
-    ("DOWN", "connections break", || Fault::Reset),
-    ("ORDERCLOSED", "signed ORDERCLOSED (only as QUERYORDERCLOSED or CLOSEORDERCLOSED)", || {
-        Fault::Error("ORDERCLOSED")
-    }),
-];
-
-const FAULTS_OF_V3: [Row<Fault>; 7] = [
-    ("UNSIGNED", "a reply without the headers of a signature", || {
-        Fault::V3(V3Fault::Header("wechatpay-signature", None))
-    }),
-    ("UNAUTHORIZED", "unsigned 401 SIGN_ERROR", || {
-        Fault::V3(V3Fault::Unsigned(401, r#"{"code":"SIGN_ERROR","message":"错误的签名，验签失败"}"#))
-    }),
-    ("UNSIGNEDPAID", "unsigned 400 ORDERPAID", || {
-        Fault::V3(V3Fault::Unsigned(400, r#"{"code":"ORDERPAID","message":"该订单已支付"}"#))
-    }),
-    ("ACCEPTED", "signed 202 USER_PAYING", || {
-        Fault::V3(V3Fault::Signed(202, r#"{"code":"USER_PAYING","message":"用户支付中"}"#))
-    }),
-    ("SIGNTEST", "a signature by which WeChat Pay probes whether it is verified", || Fault::V3(V3Fault::SignTest)),
-    ("BEFORESWITCH", "a reply that bears the certificate's serial though the public key was asked for", || {
-        Fault::V3(V3Fault::Certificate)
-    }),
-    ("STALE", "a reply that was signed ten minutes ago", || Fault::V3(V3Fault::Clock(-600))),
-];
-
-fn open() -> Order {
-    TradeState::NotPay.into()
+fn states() -> [Row<Unknown>; 9] {
+    let none = Unknown::default();
+    let unknown_to_closes = Unknown { fault: close(Fault::Error("ORDERNOTEXIST")), order: None };
+    [
+        ("ORDERPAID", "paid", order(Success)),
+        ("REFUND", "paid, and refunded since", order(Refund)),
+        ("ORDERCLOSED", "closed before", order(Closed)),
+        ("ORDERNOTEXIST", "there is no such order: a close answers SUCCESS all the same, a query ORDERNOTEXIST", none),
+        ("ORDERNOTEXISTSIGNED", "there is no such order, and a close says so", unknown_to_closes),
+        ("USERPAYING", "the payer is typing the password", order(UserPaying)),
+        ("REVOKED", "revoked; a close answers TRADE_STATE_ERROR", order(Revoked)),
+        ("PAYERROR", "the payment failed; a close answers TRADE_STATE_ERROR", order(PayError)),
+        ("ACCEPT", "the deduction is pending; a close answers TRADE_STATE_ERROR", order(Accept)),
+    ]
 }
 
-fn missed(state: TradeState) -> Order {
-    Order { queries_missing: Times::Always, ..state.into() }
+fn untruths() -> [Row<Unknown>; 12] {
+    let open = || Order::from(NotPay);
+    let not_sticking = |times| Order { closes_not_sticking: times, ..open() };
+    let late = order(Order { queries_lagging: Times::Next(3), ..Success.into() });
+    let missed = |times, state: TradeState| order(Order { queries_missing: times, ..state.into() });
+    let [once, always] = [Times::Next(1), Times::Always];
+    let twice = Unknown { fault: close(Fault::ReplyTwice), ..order(open()) };
+    let later = Order { queries_finding: once, queries_missing: always, ..not_sticking(always) };
+    // Another close was under way, which made of the order what it is now.
+    let limited = |state| order(Order { closes_limited: once, state_after_limit: Some(state), ..open() });
+    let surplus = "paid, but a reply too many is on the connection: the close gets another order's SUCCESS, and what is
+sent on the same connection next the close's own reply";
+    [
+        (
+            "NOTSTICKING",
+            "a close answers SUCCESS, and the order stays unpaid; the second close sticks",
+            order(not_sticking(once)),
+        ),
+        ("NEVERSTICKING", "no close sticks", order(not_sticking(always))),
+        ("LATEPAID", "paid, but the first 3 queries still say NOTPAY", late),
+        ("LIMITED", "a close answers FREQUENCY_LIMITED, every time", order(Order { closes_limited: always, ..open() })),
+        ("LIMITEDPAID", "a close answers FREQUENCY_LIMITED, and the order is paid then", limited(Success)),
+        ("LIMITEDCLOSED", "a close answers FREQUENCY_LIMITED, and the order is closed then", limited(Closed)),
+        ("MISSEDONCE", "the first query says ORDERNOTEXIST, the next ones find the order", missed(once, NotPay)),
+        (
+            "MISSEDLATER",
+            "no close sticks; the first query finds the order, the next ones say ORDERNOTEXIST",
+            order(later),
+        ),
+        ("USERPAYINGMISSED", "a close answers USERPAYING, a query ORDERNOTEXIST", missed(always, UserPaying)),
+        ("PAYERRORMISSED", "a close answers TRADE_STATE_ERROR, a query ORDERNOTEXIST", missed(always, PayError)),
+        ("SURPLUS", surplus, Unknown { fault: close(Fault::Surplus), ..order(Success) }),
+        ("REPLYTWICE", "the reply to each close is on the connection twice", twice),
+    ]
 }
 
-/// An order whose close was rejected because another one was under way, which made of it what it is now.
-fn limited(state: TradeState) -> Unknown {
-    order(Order { closes_limited: Times::Next(1), state_after_limit: Some(state), ..open() })
+fn faults() -> [Row<Fault>; 18] {
+    let mismatch = "商户号mch_id与appid不匹配";
+    let another = Fault::Edit(vec![("out_trade_no", Some("ANOTHER_ORDER".to_owned()))]);
+    [
+        ("SYSTEMERROR", "signed SYSTEMERROR", Fault::Error("SYSTEMERROR")),
+        ("SIGNERROR", "signed SIGNERROR", Fault::Error("SIGNERROR")),
+        ("NOAUTH", "signed NOAUTH", Fault::Error("NOAUTH")),
+        ("APPIDMISMATCH", "unsigned FAIL: 商户号mch_id与appid不匹配", Fault::UnsignedFail(mismatch)),
+        ("SYSTEMBUSY", "unsigned FAIL: 系统繁忙", Fault::UnsignedFail("系统繁忙")),
+        ("RATELIMIT", "unsigned FAIL: 频率限制", Fault::UnsignedFail("频率限制")),
+        ("FORGED", "a reply that somebody else signed", Fault::Forge),
+        ("NOSTATE", "a reply without trade_state", Fault::Edit(vec![("trade_state", None)])),
+        ("OTHERORDER", "a reply about another order", another),
+        ("HTML", "a page with HTTP status 200", Fault::Body(b"<html>error</html>".to_vec())),
+        ("BADGATEWAY", "a page with HTTP status 502", Fault::Status(502)),
+        ("EMPTY", "nothing with HTTP status 200", Fault::Body(Vec::new())),
+        ("TOOLARGE", "a reply of a megabyte", Fault::Flood(1024 * 1024)),
+        ("HANG", "no reply ever comes", Fault::Hang),
+        ("LATE", "a reply comes after 30 seconds", Fault::Delay(Duration::from_secs(30))),
+        ("RESET", "connections break", Fault::Reset),
+        ("DOWN", "connections break", Fault::Reset),
+        (
+            "ORDERCLOSED",
+            "signed ORDERCLOSED (only as QUERYORDERCLOSED or CLOSEORDERCLOSED)",
+            Fault::Error("ORDERCLOSED"),
+        ),
+    ]
+}
+
+fn faults_of_v3() -> [Row<Fault>; 7] {
+    let unauthorized = V3Fault::Unsigned(401, r#"{"code":"SIGN_ERROR","message":"错误的签名，验签失败"}"#);
+    let paid = V3Fault::Unsigned(400, r#"{"code":"ORDERPAID","message":"该订单已支付"}"#);
+    let accepted = V3Fault::Signed(202, r#"{"code":"USER_PAYING","message":"用户支付中"}"#);
+    let certificate = "a reply that bears the certificate's serial though the public key was asked for";
+    [
+        ("UNSIGNED", "a reply without the headers of a signature", V3Fault::Header("wechatpay-signature", None)),
+        ("UNAUTHORIZED", "unsigned 401 SIGN_ERROR", unauthorized),
+        ("UNSIGNEDPAID", "unsigned 400 ORDERPAID", paid),
+        ("ACCEPTED", "signed 202 USER_PAYING", accepted),
+        ("SIGNTEST", "a signature by which WeChat Pay probes whether it is verified", V3Fault::SignTest),
+        ("BEFORESWITCH", certificate, V3Fault::Certificate),
+        ("STALE", "a reply that was signed ten minutes ago", V3Fault::Clock(-600)),
+    ]
+    .map(|(prefix, text, fault)| (prefix, text, Fault::V3(fault)))
 }
 
 fn order(order: impl Into<Order>) -> Unknown {
@@ -141,11 +126,11 @@ fn close(fault: Fault) -> Option<(Option<Call>, Fault)> {
 /// The prefixes, for `--help`.
 pub fn help() -> String {
     let mut help = INTRODUCTION.to_owned();
-    section(&mut help, "The order's state", &STATES);
-    section(&mut help, "Where one reply is not the truth", &UNTRUTHS);
+    section(&mut help, "The order's state", &states());
+    section(&mut help, "Where one reply is not the truth", &untruths());
     let both = "WeChat Pay fails or rejects: both calls; as CLOSE… or QUERY… (QUERYHTML), that one alone";
-    section(&mut help, both, &FAULTS);
-    section(&mut help, "API v3 alone fails; with API v2 all goes well", &FAULTS_OF_V3);
+    section(&mut help, both, &faults());
+    section(&mut help, "API v3 alone fails; with API v2 all goes well", &faults_of_v3());
     help
 }
 
@@ -161,14 +146,14 @@ fn section<T>(help: &mut String, heading: &str, rows: &[Row<T>]) {
 /// How an order starts.
 pub fn start_of(out_trade_no: &str) -> Unknown {
     let word = out_trade_no.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-    if let Some((.., start)) = STATES.iter().chain(&UNTRUTHS).find(|(prefix, ..)| *prefix == word) {
-        return start();
+    if let Some((.., start)) = states().into_iter().chain(untruths()).find(|(prefix, ..)| *prefix == word) {
+        return start;
     }
     let (call, word) = match (word.strip_prefix("CLOSE"), word.strip_prefix("QUERY")) {
         (Some(word), _) => (Some(Call::CloseOrder), word),
         (_, Some(word)) => (Some(Call::OrderQuery), word),
         _ => (None, word),
     };
-    let fault = FAULTS.iter().chain(&FAULTS_OF_V3).find(|(prefix, ..)| *prefix == word);
-    Unknown { order: Some(open()), fault: fault.map(|(.., fault)| (call, fault())) }
+    let fault = faults().into_iter().chain(faults_of_v3()).find(|(prefix, ..)| *prefix == word);
+    Unknown { order: Some(NotPay.into()), fault: fault.map(|(.., fault)| (call, fault)) }
 }

@@ -74,9 +74,6 @@ pub trait Service: Send + 'static {
     const INTERNAL_ERROR: &'static str;
 
     /// Takes a request; asks for each of its entries, if it has any, whether that one fails.
-    ///
-    /// # Errors
-    /// When the request is rejected.
     fn receive(
         &mut self,
         operation: &str,
@@ -125,13 +122,11 @@ impl<S: Service> AwsMock<S> {
     }
 
     /// The value of the variable that names its endpoint.
-    #[must_use]
     pub fn url(&self) -> String {
         tls::url(self.tls.as_ref(), self.address)
     }
 
     /// Where it listens.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -151,13 +146,6 @@ impl<S: Service> AwsMock<S> {
     }
 }
 
-/// What comes of a request.
-enum Reaction {
-    Answer(Response),
-    Hang,
-    Reset,
-}
-
 async fn handle<S: Service>(
     State(state): State<Arc<Mutex<MockState<S>>>>,
     ConnectInfo(ThisConnection(breaker)): ConnectInfo<ThisConnection>,
@@ -167,36 +155,38 @@ async fn handle<S: Service>(
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, MAX_REQUEST).await.unwrap_or_default();
     let request = serde_json::from_slice(&body).unwrap_or_default();
-    let (reaction, delay) = {
-        let mut state = lock(&state);
-        (state.react(&parts.headers, request, is_reused), state.delay)
-    };
+    let (response, delay) = lock(&state).react(&parts.headers, request, is_reused);
     // Tokio's shortest sleep is a millisecond.
     if !delay.is_zero() {
         sleep(delay).await;
     }
-    match reaction {
-        Reaction::Answer(response) => response,
-        Reaction::Hang => std::future::pending().await,
-        Reaction::Reset => {
-            breaker.trip(Break::Reset);
-            Response::new(Body::empty())
-        }
-    }
+    response.unwrap_or_else(|| {
+        breaker.trip(Break::Reset);
+        Response::new(Body::empty())
+    })
 }
 
 impl<S: Service> MockState<S> {
-    fn react(&mut self, headers: &HeaderMap, request: Value, is_reused: bool) -> Reaction {
+    /// The response, or none where the connection is reset; and when.
+    fn react(&mut self, headers: &HeaderMap, request: Value, is_reused: bool) -> (Option<Response>, Duration) {
         let Some(operation) = operation::<S>(headers) else {
-            return error(400, ("MissingAuthenticationTokenException", "Missing Authentication Token"));
+            let missing = ("MissingAuthenticationTokenException", "Missing Authentication Token");
+            return (Some(error(400, missing)), self.delay);
         };
         let failure = self.failure.filter(|failure| is_reused || *failure != Failure::ResetOnReuse);
-        let mut n = usize::MAX;
-        let failed = match failure {
-            None | Some(Failure::ResetAfter) => None,
-            Some(Failure::EveryNth(nth)) => {
-                n = nth;
-                None
+        let n = if let Some(Failure::EveryNth(n)) = failure { n } else { usize::MAX };
+        let entries = &mut self.entries;
+        let mut fails = || {
+            *entries += 1;
+            entries.is_multiple_of(n)
+        };
+        let response = match failure {
+            None | Some(Failure::ResetAfter | Failure::EveryNth(_)) => {
+                let answer = match self.service.receive(operation, &request, &mut fails) {
+                    Ok(value) => answer(200, Body::from(value.to_string())),
+                    Err(rejection) => error(400, rejection),
+                };
+                (failure != Some(Failure::ResetAfter)).then_some(answer)
             }
             Some(Failure::AccessDenied) => Some(error(400, ("AccessDeniedException", "not authorized to do this"))),
             Some(Failure::NotFound) => Some(error(400, ("ResourceNotFoundException", "there is no such thing"))),
@@ -205,21 +195,10 @@ impl<S: Service> MockState<S> {
             Some(Failure::InternalError) => Some(error(500, (S::INTERNAL_ERROR, "internal error"))),
             Some(Failure::Throttled) => Some(error(400, ("ThrottlingException", "Rate exceeded"))),
             Some(Failure::Unavailable) => Some(answer(503, Body::empty())),
-            Some(Failure::Hang) => Some(Reaction::Hang),
-            Some(Failure::Reset | Failure::ResetOnReuse) => Some(Reaction::Reset),
+            Some(Failure::Hang | Failure::Reset | Failure::ResetOnReuse) => None,
         };
-        let entries = &mut self.entries;
-        let mut fails = || {
-            *entries += 1;
-            entries.is_multiple_of(n)
-        };
-        let reaction = failed.unwrap_or_else(|| match self.service.receive(operation, &request, &mut fails) {
-            _ if failure == Some(Failure::ResetAfter) => Reaction::Reset,
-            Ok(value) => answer(200, Body::from(value.to_string())),
-            Err(rejection) => error(400, rejection),
-        });
         self.requests.push(request);
-        reaction
+        (response, if failure == Some(Failure::Hang) { Duration::MAX } else { self.delay })
     }
 }
 
@@ -238,17 +217,15 @@ pub(super) fn entries(request: &Value) -> &[Value] {
     request.get("Entries").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn error(status: u16, (name, message): Rejection) -> Reaction {
-    let mut reaction = answer(status, Body::from(json!({"__type": name, "message": message}).to_string()));
-    if let Reaction::Answer(response) = &mut reaction {
-        response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(name));
-    }
-    reaction
+fn error(status: u16, (name, message): Rejection) -> Response {
+    let mut response = answer(status, Body::from(json!({"__type": name, "message": message}).to_string()));
+    response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(name));
+    response
 }
 
-fn answer(status: u16, body: Body) -> Reaction {
+fn answer(status: u16, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
-    Reaction::Answer(response)
+    response
 }

@@ -40,21 +40,16 @@ pub struct Bus {
 
 impl EventBus {
     /// Starts EventBridge, over TLS if told how; port 0 lets the system choose.
-    ///
-    /// # Errors
-    /// When the address is taken.
     pub async fn start(tls: Option<Arc<ServerConfig>>, address: SocketAddr) -> anyhow::Result<Self> {
         Self::serve(tls, address, Bus::default()).await
     }
 
     /// Every event that was taken so far.
-    #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.lock().service.events.clone()
     }
 
     /// How many entries each call so far had, in order, those of failed calls included.
-    #[must_use]
     pub fn calls(&self) -> Vec<usize> {
         self.lock().requests.iter().map(|request| entries(request).len()).collect()
     }
@@ -67,7 +62,6 @@ impl EventBus {
     }
 
     /// Every event that is taken from now on.
-    #[must_use]
     pub fn watch(&self) -> mpsc::UnboundedReceiver<Event> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.lock().service.watcher = Some(sender);

@@ -45,7 +45,6 @@ pub struct Invocation {
 
 impl Invocation {
     /// The result, as JSON; `Null` when there is none.
-    #[must_use]
     pub fn json(&self) -> Value {
         match &self.outcome {
             Outcome::Answered(Answer::Response(text)) => serde_json::from_str(text).unwrap_or_default(),
@@ -54,7 +53,6 @@ impl Invocation {
     }
 
     /// The `errorType` of a function error, in Lambda's own words where the function had none.
-    #[must_use]
     pub fn error_type(&self) -> Option<String> {
         match &self.outcome {
             Outcome::Answered(Answer::Response(_)) => None,
@@ -67,7 +65,6 @@ impl Invocation {
     }
 
     /// The text that the function sent; empty when it sent none.
-    #[must_use]
     pub fn text(&self) -> &str {
         match &self.outcome {
             Outcome::Answered(Answer::Response(text) | Answer::Error(text)) => text,
@@ -123,9 +120,9 @@ impl Function {
             async move {
                 let outcome = tokio::select! {
                     biased;
-                    answer = timeout(time.saturating_add(GRACE), invoked.answer()) => match answer {
-                        Ok(Some(answer)) => Outcome::Answered(answer),
-                        Ok(None) => Outcome::Exited,
+                    answer = timeout(time.saturating_add(GRACE), invoked.answer) => match answer {
+                        Ok(Ok(answer)) => Outcome::Answered(answer),
+                        Ok(Err(_)) => Outcome::Exited,
                         Err(_) => Outcome::TimedOut,
                     },
                     () = exited => Outcome::Exited,
@@ -147,13 +144,11 @@ impl Function {
     }
 
     /// All that it wrote so far.
-    #[must_use]
     pub fn logs(&self) -> String {
         lock(&self.logs).clone()
     }
 
     /// The lines with this message that it logged so far.
-    #[must_use]
     pub fn lines(&self, message: &str) -> Vec<Value> {
         let logs = self.logs();
         let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -175,7 +170,6 @@ impl Function {
     }
 
     /// When its process began, or just before, and when things happened last, as the Runtime API saw them.
-    #[must_use]
     pub fn moments(&self) -> (Instant, Moments) {
         (self.spawned, self.runtime.moments())
     }
@@ -186,13 +180,11 @@ impl Function {
     }
 
     /// Its process id, while it runs.
-    #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// A figure of its process in kibibytes, such as `VmRSS` or `VmHWM`.
-    #[must_use]
     pub fn memory_kib(&self, figure: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))?;
@@ -200,7 +192,6 @@ impl Function {
     }
 
     /// How many sockets and files it has open.
-    #[must_use]
     pub fn descriptors(&self) -> Option<usize> {
         Some(std::fs::read_dir(format!("/proc/{}/fd", self.pid()?)).ok()?.count())
     }

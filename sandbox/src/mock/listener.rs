@@ -73,14 +73,12 @@ pub struct Connections {
 
 impl Connections {
     /// How many were accepted so far.
-    #[must_use]
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 
     /// How long the peer of the last exchange waited for this side: from the last of the request off the socket until
     /// the last of the answer onto it, TLS and HTTP included.
-    #[must_use]
     pub fn turnaround(&self) -> Duration {
         Duration::from_nanos(self.turnaround_ns.load(Ordering::SeqCst))
     }
@@ -112,9 +110,6 @@ pub struct BreakableListener {
 
 impl BreakableListener {
     /// Listens on an address, over TLS if told how; port 0 lets the system choose.
-    ///
-    /// # Errors
-    /// When the address is taken.
     pub async fn bind(
         address: SocketAddr,
         connections: Connections,

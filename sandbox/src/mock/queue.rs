@@ -77,7 +77,7 @@ pub struct SetAside {
 pub type Queue = AwsMock<Sqs>;
 
 /// The messages, and where each of them is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sqs {
     visibility: Duration,
     max_receives: u32,
@@ -106,24 +106,16 @@ struct Message {
 impl Queue {
     /// Starts SQS. A message that was received is visible again after `visibility`, unless the function says otherwise,
     /// and is a dead letter after `max_receives`; port 0 lets the system choose.
-    ///
-    /// # Errors
-    /// When the address is taken.
     pub async fn start(address: SocketAddr, visibility: Duration, max_receives: u32) -> anyhow::Result<Self> {
-        let (messages, invalid_orders) = (Vec::new(), Vec::new());
-        let (watcher, sent, receipts, dead_letters) = (None, 0, 0, 0);
-        let sqs = Sqs { visibility, max_receives, messages, invalid_orders, watcher, sent, receipts, dead_letters };
-        Self::serve(None, address, sqs).await
+        Self::serve(None, address, Sqs { visibility, max_receives, ..Sqs::default() }).await
     }
 
     /// The URL of the queue of orders.
-    #[must_use]
     pub fn orders_url(&self) -> String {
         format!("{}/{ACCOUNT}/{ORDERS}", self.url())
     }
 
     /// The variables by which a function finds the queues.
-    #[must_use]
     pub fn environment(&self) -> [(&'static str, String); 3] {
         [
             ("ORDERS_QUEUE_URL", self.orders_url()),
@@ -133,14 +125,12 @@ impl Queue {
     }
 
     /// Sends a message to the queue of orders; its `messageId`.
-    #[must_use]
     pub fn send(&self, body: &str, delay: Duration) -> String {
         self.lock().service.send(body, delay)
     }
 
     /// Receives so many messages that are visible, ten at most, the longest visible first. They are under way until
     /// [`Queue::finish`].
-    #[must_use]
     pub fn receive(&self, most: usize) -> Vec<Received> {
         let sqs = &mut self.lock().service;
         let now = Instant::now();
@@ -189,26 +179,22 @@ impl Queue {
     }
 
     /// When a message is visible, if there is one that is not under way.
-    #[must_use]
     pub fn next_visible(&self) -> Option<Instant> {
         self.lock().service.messages.iter().filter(|it| !it.is_under_way).map(|it| it.visible).min()
     }
 
     /// How many messages there are that are not deleted, and how many are dead letters.
-    #[must_use]
     pub fn left(&self) -> (usize, usize) {
         let sqs = &self.lock().service;
         (sqs.messages.len(), sqs.dead_letters)
     }
 
     /// What was sent to the queue of invalid orders.
-    #[must_use]
     pub fn invalid_orders(&self) -> Vec<SetAside> {
         self.lock().service.invalid_orders.clone()
     }
 
     /// What becomes of each message from now on.
-    #[must_use]
     pub fn watch(&self) -> mpsc::UnboundedReceiver<Report> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.lock().service.watcher = Some(sender);
@@ -271,14 +257,12 @@ fn milliseconds() -> u128 {
 }
 
 /// The event of a batch, as Lambda hands it over.
-#[must_use]
 pub fn event(received: &[Received]) -> Value {
     json!({"Records": received.iter().map(|it| &it.record).collect::<Vec<_>>()})
 }
 
 /// The ids of the messages that an answer to a batch says have failed; `None`, for all, if it is no valid answer, as
 /// Lambda has it.
-#[must_use]
 pub fn failed(answer: &Value) -> Option<HashSet<String>> {
     let failures = answer.get("batchItemFailures")?.as_array()?;
     failures.iter().map(|failure| failure.get("itemIdentifier")?.as_str().map(str::to_owned)).collect()

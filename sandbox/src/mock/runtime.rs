@@ -93,14 +93,8 @@ pub struct Ids {
 pub struct Invoked {
     /// Its ids.
     pub ids: Ids,
-    answer: oneshot::Receiver<Answer>,
-}
-
-impl Invoked {
-    /// Waits for the function's answer, however long that takes; `None` if it never comes.
-    pub async fn answer(self) -> Option<Answer> {
-        self.answer.await.ok()
-    }
+    /// Where the function's answer comes; an error if it never does.
+    pub answer: oneshot::Receiver<Answer>,
 }
 
 /// What a function answered.
@@ -123,9 +117,6 @@ pub enum Deadline {
 
 impl RuntimeApi {
     /// Starts the API; port 0 lets the system choose.
-    ///
-    /// # Errors
-    /// When the address is taken.
     pub async fn start(address: SocketAddr) -> anyhow::Result<Self> {
         let listener = BreakableListener::bind(address, Connections::default(), None).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
@@ -144,13 +135,11 @@ impl RuntimeApi {
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
-    #[must_use]
     pub fn authority(&self) -> String {
         self.shared.address.to_string()
     }
 
     /// When things happened last.
-    #[must_use]
     pub fn moments(&self) -> Moments {
         lock(&self.shared.state).moments
     }
@@ -162,7 +151,6 @@ impl RuntimeApi {
 
     /// Hands an event to the function. Several can be under way at once; how many of them run at once is up to how many
     /// the function asks for.
-    #[must_use]
     pub fn begin(&self, payload: String, deadline: Deadline) -> Invoked {
         self.shared.begin(payload, deadline)
     }
@@ -271,8 +259,8 @@ async fn invoke(State(shared): State<Arc<Shared>>, body: String) -> Response {
         |name: &str, message: &str| Answer::Error(json!({"errorType": name, "errorMessage": message}).to_string());
     let answer = if shared.is_connected().await {
         let payload = if body.is_empty() { "{}".to_owned() } else { body };
-        let answer = shared.begin(payload, Deadline::After(INVOKE_TIME)).answer();
-        timeout(INVOKE_TIME, answer).await.ok().flatten().unwrap_or_else(|| {
+        let answer = shared.begin(payload, Deadline::After(INVOKE_TIME)).answer;
+        timeout(INVOKE_TIME, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| {
             let message = format!("the function did not answer within {} seconds", INVOKE_TIME.as_secs());
             error("Sandbox.Timedout", &message)
         })

@@ -32,9 +32,6 @@ struct Secret {
 
 impl Secrets {
     /// Starts Secrets Manager with one secret, over TLS if told how; port 0 lets the system choose.
-    ///
-    /// # Errors
-    /// When the address is taken.
     pub async fn start(tls: Option<Arc<ServerConfig>>, address: SocketAddr, secret: &Value) -> anyhow::Result<Self> {
         let secrets = Self::serve(tls, address, Vault::default()).await?;
         secrets.set(secret);
@@ -73,13 +70,11 @@ impl Secrets {
     }
 
     /// How often a secret was asked for, failures included.
-    #[must_use]
     pub fn reads(&self) -> usize {
         self.lock().requests.len()
     }
 
     /// How often this secret was asked for, failures included.
-    #[must_use]
     pub fn reads_of(&self, name: &str) -> usize {
         self.lock().requests.iter().filter(|request| request.get("SecretId").is_some_and(|it| it == name)).count()
     }

@@ -30,6 +30,7 @@ pub const SESSION_TOKEN: &str = "canarySessionToken0123456789";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A function to be started.
+#[must_use]
 #[derive(Clone, Debug)]
 pub struct FunctionBuilder {
     program: PathBuf,
@@ -41,7 +42,6 @@ pub struct FunctionBuilder {
 
 impl FunctionBuilder {
     /// A function of this program, with what Lambda itself puts into the environment.
-    #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let environment = [
             ("AWS_LAMBDA_FUNCTION_NAME", "close-order"),
@@ -72,41 +72,35 @@ impl FunctionBuilder {
     }
 
     /// Adds an argument.
-    #[must_use]
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
     }
 
     /// Sets a variable.
-    #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
     /// Sets variables.
-    #[must_use]
-    pub fn envs<const N: usize>(self, variables: [(&str, String); N]) -> Self {
-        variables.iter().fold(self, |function, (name, value)| function.env(name, value))
+    pub fn envs(self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        variables.into_iter().fold(self, |function, (name, value)| function.env(name, &value))
     }
 
     /// Leaves a variable out.
-    #[must_use]
     pub fn env_remove(mut self, name: &str) -> Self {
         self.environment.remove(name);
         self
     }
 
     /// The function's timeout, from which its deadlines come.
-    #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
     /// Limits the program's data to so many bytes (`RLIMIT_DATA`, by the shell's `ulimit -d`).
-    #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
@@ -128,10 +122,8 @@ impl FunctionBuilder {
         command
     }
 
-    /// Starts the function and waits until it asks for its first event.
-    ///
-    /// # Errors
-    /// When the program can't be run, or ends before that; the error has what it wrote.
+    /// Starts the function and waits until it asks for its first event. The error of one that ends before that has what it
+    /// wrote.
     pub async fn start(self) -> anyhow::Result<Function> {
         let mut function = self.spawn().await?;
         tokio::select! {
@@ -150,9 +142,6 @@ impl FunctionBuilder {
     }
 
     /// Starts the function and waits for nothing: an event can be there before it is.
-    ///
-    /// # Errors
-    /// When the program can't be run.
     pub async fn spawn(self) -> anyhow::Result<Function> {
         let runtime = RuntimeApi::start(([127, 0, 0, 1], 0).into()).await?;
         let mut command = self.command();
@@ -160,18 +149,13 @@ impl FunctionBuilder {
         let spawned = Instant::now();
         let mut child = command.spawn().with_context(|| format!("can't run {}", self.program.display()))?;
         let logs = Arc::<Mutex<String>>::default();
-        let readers = [
-            child.stdout.take().map(|stdout| collect(stdout, Arc::clone(&logs))),
-            child.stderr.take().map(|stderr| collect(stderr, Arc::clone(&logs))),
-        ];
-        let readers = readers.into_iter().flatten().collect();
+        let stdout = child.stdout.take().map(|stdout| collect(stdout, Arc::clone(&logs)));
+        let stderr = child.stderr.take().map(|stderr| collect(stderr, Arc::clone(&logs)));
+        let readers = stdout.into_iter().chain(stderr).collect();
         Ok(Function { child, spawned, runtime, readers, logs, timeout: self.timeout })
     }
 
     /// Runs a program that is expected to end by itself.
-    ///
-    /// # Errors
-    /// When it can't be run or does not end in time.
     pub async fn run_to_end(self) -> anyhow::Result<(ExitStatus, String)> {
         let output = self.command().envs(&self.environment).output();
         let output = timeout(START_TIMEOUT, output).await.context("the program did not end in time")??;

@@ -28,16 +28,12 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Poller {
     address: SocketAddr,
-    _door: Server,
-    _poller: AbortOnDropHandle<()>,
+    _tasks: (Server, AbortOnDropHandle<()>),
 }
 
 impl Poller {
     /// Starts a poller that hands the queue's messages to the function at this Runtime API, one batch at a time, and the
     /// door at the address. What is posted is delivered after `delay`, unless its own is posted with it.
-    ///
-    /// # Errors
-    /// When the address is taken.
     pub async fn start(
         address: SocketAddr,
         queue: Queue,
@@ -48,11 +44,10 @@ impl Poller {
         let address = axum::serve::Listener::local_addr(&listener)?;
         let router = Router::new().route("/", post(take)).with_state((queue.clone(), delay));
         let poller = AbortOnDropHandle::new(tokio::spawn(async move { poll(&queue, &runtime).await }));
-        Ok(Self { address, _door: Server::start(listener, router), _poller: poller })
+        Ok(Self { address, _tasks: (Server::start(listener, router), poller) })
     }
 
     /// Where messages are posted.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
@@ -84,10 +79,9 @@ async fn poll(queue: &Queue, runtime: &RuntimeApi) {
             continue;
         }
         let invoked = runtime.begin(event(&batch).to_string(), Deadline::After(FUNCTION_TIME));
-        let answer = timeout(FUNCTION_TIME, invoked.answer()).await.ok().flatten();
-        let failed = match answer {
-            Some(Answer::Response(text)) => failed(&serde_json::from_str(&text).unwrap_or_default()),
-            Some(Answer::Error(_)) | None => None,
+        let failed = match timeout(FUNCTION_TIME, invoked.answer).await {
+            Ok(Ok(Answer::Response(text))) => failed(&serde_json::from_str(&text).unwrap_or_default()),
+            _ => None,
         };
         queue.finish(&batch, failed.as_ref());
     }
