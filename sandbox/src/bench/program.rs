@@ -60,15 +60,16 @@ impl Program {
 
 /// Installs the peers, the same close with the usual libraries of Node.js and Python, and returns them.
 pub fn peers() -> anyhow::Result<Vec<Program>> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the sandbox lies in a workspace")?;
-    let mut install = Command::new(workspace.join("benches/peers/install"));
-    let output = install.stderr(Stdio::inherit()).output().context("can't run benches/peers/install")?;
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = Command::new(workspace.join("benches/peers/install")).stderr(Stdio::inherit()).output();
+    let output = output.context("can't run benches/peers/install")?;
     ensure!(output.status.success(), "benches/peers/install failed with {}", output.status);
-    let peers = [("Node.js with tenpay", "node", "function.js"), ("Python with wechatpy", "python", "function.py")];
+    let peers = workspace.join("target/peers");
+    let rows = [("Node.js with tenpay", "node", "function.js"), ("Python with wechatpy", "python", "function.py")];
     let interpreters = String::from_utf8(output.stdout)?;
-    let programs = interpreters.lines().zip(peers).map(|(interpreter, (name, folder, script))| {
-        let package = workspace.join("target/peers").join(folder);
-        Program { script: Some(package.join(script)), package, ..Program::new(name, Kind::Peer, interpreter.into()) }
+    let programs = interpreters.lines().zip(rows).map(|(interpreter, (name, folder, script))| {
+        let (folder, package) = (peers.join(folder), peers.join(format!("{folder}.zip")));
+        Program { script: Some(folder.join(script)), package, ..Program::new(name, Kind::Peer, interpreter.into()) }
     });
     Ok(programs.collect())
 }

@@ -154,13 +154,8 @@ impl TestBed {
             Kind::CloseOrder(api) => self.is_closed(&event, api, &invocation),
             Kind::Peer => self.is_closed(&event, Api::V2, &invocation),
         };
-        ensure!(
-            is_right,
-            "{} did not close the order as expected: {:?}; it logged: {}",
-            program.name,
-            invocation.outcome,
-            function.logs()
-        );
+        let (name, outcome, logs) = (&program.name, &invocation.outcome, function.logs());
+        ensure!(is_right, "{name} did not close the order as expected: {outcome:?}; it logged: {logs}");
         self.sandbox.gateway.clear_received();
         self.sandbox.events.clear();
         Ok(moments.answered.zip(moments.handed_over).map(|(to, from)| to - from).unwrap_or_default())
@@ -169,20 +164,13 @@ impl TestBed {
     /// Whether all orders are closed and the answer says so, each cost its one exchange, or with a query its two, and has
     /// its event if there are events.
     fn is_closed(&self, event: &Event, api: Api, invocation: &Invocation) -> bool {
-        let gateway = &self.sandbox.gateway;
-        let received = gateway.received();
-        let exchanges = |order: &String| {
-            let of_the_order = received.iter().filter(|it| it.fields.get("out_trade_no") == Some(order));
-            of_the_order.map(|it| (it.api, it.call)).collect::<Vec<_>>()
-        };
-        let calls: &[Call] = if event.is_batch { &[Call::CloseOrder, Call::OrderQuery] } else { &[Call::CloseOrder] };
-        let expected: Vec<_> = calls.iter().map(|&call| (Some(api), Some(call))).collect();
-        let events = self.sandbox.events.events();
-        let mut published: Vec<_> = events.iter().filter_map(|it| it.detail.get("out_trade_no")?.as_str()).collect();
-        published.sort_unstable();
+        let (gateway, count) = (&self.sandbox.gateway, event.orders.len());
+        let queries_and_events = if event.is_batch { count } else { 0 };
         says_closed(&invocation.json())
-            && published == if event.is_batch { event.orders.as_slice() } else { &[] }
-            && event.orders.iter().all(|it| gateway.order(it) == Some(TradeState::Closed) && exchanges(it) == expected)
+            && event.orders.iter().all(|order| gateway.order(order) == Some(TradeState::Closed))
+            && gateway.received().iter().all(|it| it.api == Some(api))
+            && [gateway.count(Call::CloseOrder), gateway.count(Call::OrderQuery)] == [count, queries_and_events]
+            && self.sandbox.events.events().len() == queries_and_events
     }
 }
 

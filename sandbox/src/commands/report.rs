@@ -120,12 +120,9 @@ fn came_back(received: &Received, gateway: &Gateway) -> String {
         text
     });
     match (&received.fault, reply) {
-        (Some(Fault::HangAfter | Fault::ResetAfter | Fault::CloseAfter), Some(reply)) => {
-            format!("nothing; this was lost: {reply}")
-        }
         (_, Some(reply)) => reply,
         (Some(Fault::Hang), None) => "nothing".to_owned(),
-        (Some(Fault::Reset | Fault::ResetIfReused), None) => "a connection reset".to_owned(),
+        (Some(Fault::Reset), None) => "a connection reset".to_owned(),
         (Some(Fault::Status(status)), None) => format!("HTTP status {status}"),
         (_, None) => "nothing that is a reply".to_owned(),
     }

@@ -12,7 +12,7 @@ use sandbox::{
     Sandbox,
     mock::{
         identity::{Api, Flaw, Identity, MchType, Merchant},
-        queue::{MAX_DELAY, Poller, Queue, Report, Step},
+        queue::{Poller, Queue, Report, Step},
         runtime::RuntimeApi,
     },
 };
@@ -56,10 +56,6 @@ pub struct Args {
     /// The port for posting to the queue; SQS itself has the next one.
     #[arg(long, requires = "queue", default_value_t = 9741)]
     queue_port: u16,
-    /// Seconds until a message of the queue is delivered, unless it is posted with its own: ?delay=SECONDS.
-    #[arg(long, requires = "queue", value_name = "SECONDS", default_value_t = 0,
-          value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_DELAY)))]
-    queue_delay: u16,
     #[command(flatten)]
     merchant: MerchantArgs,
 }
@@ -76,8 +72,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut queue = None;
     if args.queue {
         let sqs = Queue::start(next(args.queue_port)?, VISIBILITY, MAX_RECEIVES).await?;
-        let delay = Duration::from_secs(args.queue_delay.into());
-        let poller = Poller::start(at(args.queue_port), sqs.clone(), runtime.clone(), delay).await?;
+        let poller = Poller::start(at(args.queue_port), sqs.clone(), runtime.clone()).await?;
         queue = Some((sqs, poller));
     }
     let mut reports = queue.as_ref().map(|(queue, _)| queue.watch());

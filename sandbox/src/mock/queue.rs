@@ -20,7 +20,7 @@ use super::aws_json::{AwsMock, MAX_ENTRIES};
 pub use poller::Poller;
 
 /// The longest delay that SQS knows, in seconds.
-pub const MAX_DELAY: u16 = 900;
+const MAX_DELAY: u16 = 900;
 
 /// The account and the names of the queues.
 const ACCOUNT: &str = "123456789012";
