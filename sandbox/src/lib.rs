@@ -19,7 +19,7 @@ mod markdown;
 pub mod mock;
 pub mod simulate;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{ffi::OsStr, net::SocketAddr};
 
 use mock::{
     event_bus::{self, EventBus},
@@ -97,12 +97,12 @@ impl Sandbox {
     }
 
     /// A function of this program that finds the mocks and publishes no events.
-    pub fn function(&self, program: impl Into<PathBuf>) -> FunctionBuilder {
+    pub fn function(&self, program: impl AsRef<OsStr>) -> FunctionBuilder {
         FunctionBuilder::new(program).envs(self.environment())
     }
 
     /// A function of this program that finds the mocks and publishes its events.
-    pub fn function_with_events(&self, program: impl Into<PathBuf>) -> FunctionBuilder {
+    pub fn function_with_events(&self, program: impl AsRef<OsStr>) -> FunctionBuilder {
         self.function(program).envs(self.events_environment())
     }
 
