@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{authorization, body_of, exchange, soon};
 
 async fn bus() -> EventBus {
-    EventBus::start(([127, 0, 0, 1], 0).into()).await.unwrap()
+    EventBus::start(None, ([127, 0, 0, 1], 0).into()).await.unwrap()
 }
 
 fn entry(number: usize) -> Value {

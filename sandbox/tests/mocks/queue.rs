@@ -133,7 +133,7 @@ async fn calls_fail_as_they_are_told_to() {
         {"Id": "0", "MessageBody": "x"}, {"Id": "1", "MessageBody": "x"},
     ]});
     let call = || call(&queue, "SendMessageBatch", &send);
-    for (failure, expected) in [(Failure::InternalError, 500), (Failure::AccessDenied, 403)] {
+    for (failure, expected) in [(Failure::InternalError, 500), (Failure::AccessDenied, 400)] {
         queue.set_failure(Some(failure));
         assert_eq!(call().await.unwrap().0, expected, "{failure:?}");
     }
@@ -162,7 +162,7 @@ async fn bench() -> Bench {
     let queue = queue(Duration::from_millis(10)).await;
     let reports = queue.watch();
     let runtime = RuntimeApi::start(LOCAL.into()).await.unwrap();
-    let poller = Poller::start(LOCAL.into(), queue.clone(), runtime.clone(), Duration::ZERO).await.unwrap();
+    let poller = Poller::start(LOCAL.into(), queue.clone(), runtime.clone()).await.unwrap();
     Bench { runtime, poller, reports, _queue: queue }
 }
 
