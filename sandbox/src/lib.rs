@@ -90,7 +90,7 @@ impl Sandbox {
     async fn start_at(aws: Ipv4Addr, tls: Option<Arc<ServerConfig>>, identity: Identity) -> anyhow::Result<Self> {
         // A port of the system's choosing.
         let at = |host| SocketAddr::new(IpAddr::V4(host), 0);
-        let gateway = Gateway::start_over(tls.clone(), identity.clone(), &[at(Ipv4Addr::LOCALHOST); 2]).await?;
+        let gateway = Gateway::start(tls.clone(), identity.clone(), &[at(Ipv4Addr::LOCALHOST); 2]).await?;
         let secrets = Secrets::start_over(tls.clone(), at(aws), &identity.secret()).await?;
         let events = EventBus::start_over(tls, at(aws)).await?;
         Ok(Self { gateway, secrets, events, identity })

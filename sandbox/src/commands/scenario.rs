@@ -26,12 +26,8 @@ Where one reply is not the truth
   LIMITEDPAID       a close answers FREQUENCY_LIMITED, and the order is paid then
   LIMITEDCLOSED     a close answers FREQUENCY_LIMITED, and the order is closed then
   MISSEDONCE        the first query says ORDERNOTEXIST, the next ones find the order
-  MISSEDLATER       no close sticks; the first query finds the order, the next ones say ORDERNOTEXIST
   USERPAYINGMISSED  a close answers USERPAYING, a query ORDERNOTEXIST
   PAYERRORMISSED    a close answers TRADE_STATE_ERROR, a query ORDERNOTEXIST
-  SURPLUS           paid, but a reply too many is on the connection: the close gets another order's SUCCESS, and what is
-                    sent on the same connection next the close's own reply
-  REPLYTWICE        the reply to each close is on the connection twice
 
 WeChat Pay fails or rejects: both calls; as CLOSE… or QUERY… (QUERYHTML), that one alone
   SYSTEMERROR    signed SYSTEMERROR
@@ -66,7 +62,6 @@ pub fn start_of(out_trade_no: &str) -> Unknown {
     let order = |order: Order| Unknown { order: Some(order), fault: None };
     let state = |state: TradeState| order(state.into());
     let open = || Order::from(TradeState::NotPay);
-    let fault = |call, fault| Unknown { order: Some(open()), fault: Some((call, fault)) };
     let word = out_trade_no.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
     match word {
         "ORDERPAID" => state(TradeState::Success),
@@ -87,18 +82,8 @@ pub fn start_of(out_trade_no: &str) -> Unknown {
         "LIMITEDPAID" => limited(TradeState::Success),
         "LIMITEDCLOSED" => limited(TradeState::Closed),
         "MISSEDONCE" => order(Order { queries_missing: Times::Next(1), ..open() }),
-        "MISSEDLATER" => order(Order {
-            closes_not_sticking: Times::Always,
-            queries_finding: Times::Next(1),
-            queries_missing: Times::Always,
-            ..open()
-        }),
         "USERPAYINGMISSED" => order(Order { queries_missing: Times::Always, ..TradeState::UserPaying.into() }),
         "PAYERRORMISSED" => order(Order { queries_missing: Times::Always, ..TradeState::PayError.into() }),
-        "SURPLUS" => {
-            Unknown { order: Some(TradeState::Success.into()), fault: Some((Some(Call::CloseOrder), Fault::Surplus)) }
-        }
-        "REPLYTWICE" => fault(Some(Call::CloseOrder), Fault::ReplyTwice),
         _ => {
             let (call, word) = match (word.strip_prefix("CLOSE"), word.strip_prefix("QUERY")) {
                 (Some(word), _) => (Some(Call::CloseOrder), word),

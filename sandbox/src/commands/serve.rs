@@ -73,7 +73,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let taken = |port| move || format!("port {port} can't be listened on");
     let identity = Identity::default();
     let second = args.gateway_port.checked_add(1).context("the second endpoint needs the next port")?;
-    let gateway = Gateway::start(identity.clone(), &[at(args.gateway_port), at(second)])
+    let gateway = Gateway::start(None, identity.clone(), &[at(args.gateway_port), at(second)])
         .await
         .with_context(taken(args.gateway_port))?;
     gateway.unknown_orders(scenario::start_of);
@@ -98,7 +98,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             Some(exchange) = exchanges.recv() => {
-                report::exchange(&exchange, &sandbox.gateway, false);
+                report::exchange(&exchange, false);
                 // What was shown is of no more use here.
                 sandbox.gateway.clear_received();
             }

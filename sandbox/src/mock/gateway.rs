@@ -113,7 +113,8 @@ impl Gateway {
         identity: Identity,
         addresses: &[SocketAddr],
     ) -> anyhow::Result<Self> {
-        let state = Arc::new(Mutex::new(GatewayState { identities: vec![identity], ..GatewayState::default() }));
+        let state = Arc::new(Mutex::new(GatewayState::default()));
+        lock(&state).identities.push(identity);
         let mut endpoints = Vec::new();
         for (index, &address) in addresses.iter().enumerate() {
             endpoints.push(Endpoint::start(index, address, Arc::clone(&state), tls.clone()).await?);
@@ -214,6 +215,12 @@ impl Gateway {
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.lock().received.iter().map(|received| lock(received).clone()).collect()
+    }
+
+    /// How many requests of this call were received so far.
+    #[must_use]
+    pub fn count(&self, call: Call) -> usize {
+        self.lock().received.iter().filter(|received| lock(received).call == Some(call)).count()
     }
 
     /// Forgets what was received.

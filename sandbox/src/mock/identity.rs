@@ -165,18 +165,17 @@ impl Identity {
                 "public_key": Key::Platform.public_pem(),
             }),
         };
-        let is_v2 = self.api == Api::V2;
-        let optional = [
+        let of_v2 = |value: &Option<String>| value.as_ref().filter(|_| self.api == Api::V2).map(|value| json!(value));
+        let has_others = self.api == Api::V3 && *other_public_keys;
+        for (name, value) in [
             ("mch_type", (self.mch_type == MchType::Merchant).then(|| json!("merchant"))),
-            ("sub_appid", self.sub_appid.as_ref().filter(|_| is_v2).map(|value| json!(value))),
-            ("sign_type", self.sign_type.as_ref().filter(|_| is_v2).map(|value| json!(value))),
-            (
-                "other_public_keys",
-                (!is_v2 && *other_public_keys).then(|| json!({certificate_serial: Key::Certificate.public_pem()})),
-            ),
-        ];
-        if let Value::Object(fields) = &mut secret {
-            fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+            ("sub_appid", of_v2(&self.sub_appid)),
+            ("sign_type", of_v2(&self.sign_type)),
+            ("other_public_keys", has_others.then(|| json!({certificate_serial: Key::Certificate.public_pem()}))),
+        ] {
+            if let Some(value) = value {
+                secret[name] = value;
+            }
         }
         secret
     }

@@ -10,7 +10,6 @@
 mod event_bus;
 mod function;
 mod gateway;
-mod gateway_v3;
 mod invoke;
 mod merchants;
 mod queue;

@@ -14,37 +14,20 @@ pub enum Call {
 impl Call {
     /// Every call.
     pub const ALL: [Self; 2] = [Self::CloseOrder, Self::OrderQuery];
-
-    /// Where it is made with API v2.
-    #[must_use]
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::CloseOrder => "/pay/closeorder",
-            Self::OrderQuery => "/pay/orderquery",
-        }
-    }
 }
 
 /// Where a request leads: the interface, the call, and with API v3 the order number as the path has it.
-#[derive(Clone, Copy)]
-pub(super) struct Route<'a> {
-    pub(super) api: Api,
-    pub(super) call: Call,
-    pub(super) number: &'a str,
-}
-
-impl<'a> Route<'a> {
-    pub(super) fn of(method: &str, path: &'a str) -> Option<Self> {
-        if let Some(call) = Call::ALL.into_iter().find(|call| call.path() == path) {
-            return Some(Self { api: Api::V2, call, number: "" });
-        }
-        let rest = path.strip_prefix("/v3/pay/")?;
-        let rest = rest.strip_prefix("partner/").unwrap_or(rest).strip_prefix("transactions/out-trade-no/")?;
-        let (call, number) = match (method, rest.split_once('/')) {
-            ("POST", Some((number, "close"))) => (Call::CloseOrder, number),
-            ("GET", None) => (Call::OrderQuery, rest),
-            _ => return None,
-        };
-        Some(Self { api: Api::V3, call, number })
+pub(super) fn route<'a>(method: &str, path: &'a str) -> Option<(Api, Call, &'a str)> {
+    match path {
+        "/pay/closeorder" => return Some((Api::V2, Call::CloseOrder, "")),
+        "/pay/orderquery" => return Some((Api::V2, Call::OrderQuery, "")),
+        _ => {}
+    }
+    let rest = path.strip_prefix("/v3/pay/")?;
+    let rest = rest.strip_prefix("partner/").unwrap_or(rest).strip_prefix("transactions/out-trade-no/")?;
+    match (method, rest.split_once('/')) {
+        ("POST", Some((number, "close"))) => Some((Api::V3, Call::CloseOrder, number)),
+        ("GET", None) => Some((Api::V3, Call::OrderQuery, rest)),
+        _ => None,
     }
 }

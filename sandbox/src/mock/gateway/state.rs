@@ -116,7 +116,8 @@ impl GatewayState {
             Err(reply) => return reply,
         };
         if let Some(Fault::Replay) = fault {
-            let is_like = |api, call, order: &str| (api, call) == (received.api, request.call) && order != request.order();
+            let is_like =
+                |api, call, order: &str| (api, call) == (received.api, request.call) && order != request.order();
             if let Some((.., reply)) = self.genuine.iter().find(|(api, call, order, _)| is_like(*api, *call, order)) {
                 return reply.clone();
             }
