@@ -4,7 +4,6 @@
 //! One gateway has one or more endpoints in front of it, as the real one has (`api.mch.weixin.qq.com`,
 //! `api2.mch.weixin.qq.com`).
 
-mod call;
 mod endpoint;
 mod fault;
 mod order;
@@ -20,7 +19,6 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-pub use call::Call;
 pub use endpoint::Endpoint;
 pub use fault::{Fault, Times, V3Fault};
 pub use order::{OPENID, Order, TradeState, transaction_id};
@@ -32,13 +30,28 @@ use crate::mock::{
     lock,
     signed_xml::{Fields, read_xml},
 };
-use state::GatewayState;
+use fault::Planned;
+use state::{ANY_ORDER, GatewayState};
 
 /// The gateway; clones share the same orders.
 #[derive(Clone, Debug)]
 pub struct Gateway {
     state: Arc<Mutex<GatewayState>>,
     endpoints: Arc<Vec<Endpoint>>,
+}
+
+/// A call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// `/pay/closeorder`, or its like of API v3.
+    CloseOrder,
+    /// `/pay/orderquery`, or its like of API v3.
+    OrderQuery,
+}
+
+impl Call {
+    /// Every call.
+    pub const ALL: [Self; 2] = [Self::CloseOrder, Self::OrderQuery];
 }
 
 /// How an order starts that was never put into the gateway.
@@ -183,27 +196,28 @@ impl Gateway {
 
     /// Makes calls about one order go wrong, whichever they are.
     pub fn fault_on_order(&self, out_trade_no: &str, times: Times, fault: Fault) {
-        self.lock().plan(out_trade_no, None, None, times, fault);
+        self.lock().plan(out_trade_no, Planned { endpoint: None, call: None, times, fault });
     }
 
     /// Makes one call about one order go wrong.
     pub fn fault_on_order_call(&self, out_trade_no: &str, call: Call, times: Times, fault: Fault) {
-        self.lock().plan(out_trade_no, None, Some(call), times, fault);
+        self.lock().plan(out_trade_no, Planned { endpoint: None, call: Some(call), times, fault });
     }
 
     /// Makes the next calls go wrong, whichever they are and whichever orders they are about.
     pub fn fault_on_next_calls(&self, times: Times, fault: Fault) {
-        self.lock().plan(state::ANY_ORDER, None, None, times, fault);
+        self.lock().plan(ANY_ORDER, Planned { endpoint: None, call: None, times, fault });
     }
 
     /// Makes one call go wrong, whichever orders it is about: orderquery is down while closeorder is not, for instance.
     pub fn fault_on_call(&self, call: Call, times: Times, fault: Fault) {
-        self.lock().plan(state::ANY_ORDER, None, Some(call), times, fault);
+        self.lock().plan(ANY_ORDER, Planned { endpoint: None, call: Some(call), times, fault });
     }
 
     /// Makes every call at one endpoint go wrong; one call alone, if that is named.
     pub fn fault_on_endpoint(&self, endpoint: usize, call: Option<Call>, fault: Fault) {
-        self.lock().plan(state::ANY_ORDER, Some(endpoint), call, Times::Always, fault);
+        let endpoint = Some(endpoint);
+        self.lock().plan(ANY_ORDER, Planned { endpoint, call, times: Times::Always, fault });
     }
 
     /// Forgets all faults.

@@ -89,15 +89,15 @@ impl Ask {
 
     async fn send(&self, sandbox: &Sandbox) -> std::io::Result<Reply> {
         let Self { method, url, body, key, headers, scheme, fields } = self;
-        let mut lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let mut lines: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         if let (Some(timestamp), Some(nonce)) = (fields.get("timestamp"), fields.get("nonce_str")) {
             let signature = key.sign(&format!("{method}\n{url}\n{timestamp}\n{nonce}\n{body}\n"));
             let mut pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
             pairs.push(format!("signature=\"{signature}\""));
-            lines.push_str(&format!("authorization: {scheme} {}\r\n", pairs.join(",")));
+            lines.push(format!("authorization: {scheme} {}\r\n", pairs.join(",")));
         }
         let gateway = sandbox.gateway.endpoints()[0].url();
-        let reply = exchange(&gateway, &format!("{method} {url}"), &lines, body.as_bytes()).await?;
+        let reply = exchange(&gateway, &format!("{method} {url}"), &lines.concat(), body.as_bytes()).await?;
         Reply::read(&reply).ok_or(std::io::ErrorKind::UnexpectedEof.into())
     }
 
@@ -157,14 +157,13 @@ impl Reply {
 
     fn says(&self, identity: &Identity) -> String {
         let header = |name: &str| self.headers.get(name).map(String::as_str).unwrap_or_default();
-        let is_genuine = match read_xml(&self.body) {
-            Some(fields) => fields.get("sign").map(|found| *found == sign(&fields, &identity.api_key, "MD5")),
-            None => {
-                let [timestamp, nonce, signature, serial] =
-                    ["timestamp", "nonce", "signature", "serial"].map(|name| header(&format!("wechatpay-{name}")));
-                let is_right = Key::Platform.verify(&format!("{timestamp}\n{nonce}\n{}\n", self.body), signature);
-                (!signature.is_empty()).then_some(is_right && serial == identity.v3.public_key_id)
-            }
+        let is_genuine = if let Some(fields) = read_xml(&self.body) {
+            fields.get("sign").map(|found| *found == sign(&fields, &identity.api_key, "MD5"))
+        } else {
+            let [timestamp, nonce, signature, serial] =
+                ["timestamp", "nonce", "signature", "serial"].map(|name| header(&format!("wechatpay-{name}")));
+            let is_right = Key::Platform.verify(&format!("{timestamp}\n{nonce}\n{}\n", self.body), signature);
+            (!signature.is_empty()).then_some(is_right && serial == identity.v3.public_key_id)
         };
         let fields = self.fields();
         let names = ["code", "err_code", "trade_state", "result_code", "return_code", "prepay_id"];
@@ -228,7 +227,6 @@ async fn a_fault_is_what_its_name_says_and_touches_the_order_or_does_not() {
             (CloseOrder, Fault::Error("SYSTEMERROR"), "SYSTEMERROR", NotPay),
             (CloseOrder, Fault::Forge, "SUCCESS, forged", NotPay),
             (OrderQuery, Fault::Forge, "CLOSED, forged", NotPay),
-            // There is no genuine reply yet; then there is one.
             (OrderQuery, Fault::Replay, "CLOSED", NotPay),
             (CloseOrder, Fault::ResetIfReused, "SUCCESS", Closed),
             (CloseOrder, Fault::Replay, "SUCCESS", NotPay),
@@ -465,7 +463,7 @@ async fn each_of_several_merchants_signs_with_its_own_key_and_has_a_rate_limit_o
     assert_eq!(stolen.said(&sandbox).await, "SIGNERROR, unsigned");
     let stolen = signed(order(&other, NUMBER), &sandbox.identity);
     assert_eq!(Ask::v2(CloseOrder, &stolen).said(&sandbox).await, "FAIL, unsigned");
-    sandbox.gateway.set_rate_limit(Some(2));
+    sandbox.gateway.set_rate_limit(Some(1));
     let mut taken = [0, 0];
     for _ in 0..4 {
         for (merchant, taken) in [&sandbox.identity, &other].into_iter().zip(&mut taken) {
@@ -474,7 +472,7 @@ async fn each_of_several_merchants_signs_with_its_own_key_and_has_a_rate_limit_o
         }
     }
     // The second may change meanwhile.
-    assert!(taken.iter().all(|taken| (2..4).contains(taken)), "{taken:?}");
+    assert!(taken.iter().all(|taken| (1..4).contains(taken)), "{taken:?}");
 }
 
 #[tokio::test]
@@ -483,7 +481,7 @@ async fn whoever_watches_hears_of_each_exchange_when_it_is_over_whatever_was_for
     let mut watch = sandbox.gateway.watch();
     let ask = |number| Ask::new(&sandbox.identity, Api::V2, CloseOrder, number);
     sandbox.gateway.fault_on_order("dead", Times::Always, Fault::Hang);
-    let _ = timeout(Duration::from_millis(50), ask("dead").said(&sandbox)).await;
+    let _ = timeout(Duration::from_millis(300), ask("dead").said(&sandbox)).await;
     let dead = soon(watch.recv()).await.unwrap();
     assert_eq!((&*dead.fields["out_trade_no"], dead.call, dead.reply), ("dead", Some(CloseOrder), None));
     assert!(matches!(dead.fault, Some(Fault::Hang)));

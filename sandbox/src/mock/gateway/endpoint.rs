@@ -20,7 +20,7 @@ use futures_util::stream;
 use tokio::time::sleep;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::{Fault, Received, call::route, state::GatewayState, v3};
+use super::{Call, Fault, Received, state::GatewayState, v3};
 use crate::mock::{
     identity::Api,
     listener::{Break, BreakableListener, Connections, Server, ThisConnection},
@@ -179,16 +179,29 @@ async fn handle(
     respond(reply.status, number, reply.headers, Body::from(reply.body))
 }
 
+/// Where a request leads: the interface, the call, and with API v3 the order number as the path has it.
+fn route<'a>(method: &str, path: &'a str) -> Option<(Api, Call, &'a str)> {
+    match path {
+        "/pay/closeorder" => return Some((Api::V2, Call::CloseOrder, "")),
+        "/pay/orderquery" => return Some((Api::V2, Call::OrderQuery, "")),
+        _ => {}
+    }
+    let rest = path.strip_prefix("/v3/pay/")?;
+    let rest = rest.strip_prefix("partner/").unwrap_or(rest).strip_prefix("transactions/out-trade-no/")?;
+    match (method, rest.split_once('/')) {
+        ("POST", Some((number, "close"))) => Some((Api::V3, Call::CloseOrder, number)),
+        ("GET", None) => Some((Api::V3, Call::OrderQuery, rest)),
+        _ => None,
+    }
+}
+
 /// The headers by name; the values of one that is there more than once stand behind each other.
 fn headers(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::<String, String>::new();
-    for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        all.entry(name.as_str().to_owned())
-            .and_modify(|all| *all = format!("{all}, {value}"))
-            .or_insert(value.into_owned());
-    }
-    all
+    let value = |name| {
+        let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        values.collect::<Vec<_>>().join(", ")
+    };
+    headers.keys().map(|name| (name.to_string(), value(name))).collect()
 }
 
 fn respond(status: u16, number: u64, headers: Vec<(&'static str, String)>, body: Body) -> Response {

@@ -1,7 +1,10 @@
 //! What the gateway has to say, whichever interface it says it on, and the HTTP response that it becomes.
 
 use super::{Call, TradeState};
-use crate::mock::{identity::Identity, rsa::Key, signed_xml::Fields};
+use crate::mock::{
+    identity::{Api, Identity},
+    signed_xml::Fields,
+};
 
 /// What the gateway has to say.
 pub(super) enum Says {
@@ -20,11 +23,10 @@ pub(super) enum Says {
 /// A request that is right in itself.
 pub(super) struct Request {
     pub(super) identity: Identity,
+    pub(super) api: Api,
     pub(super) call: Call,
     /// Its fields, and those of API v3 under the names that they have in API v2.
     pub(super) fields: Fields,
-    /// The key that a reply of API v3 is to be signed with.
-    pub(super) key: Option<Key>,
 }
 
 impl Request {

@@ -41,21 +41,13 @@ pub(super) struct GatewayState {
     /// How many requests there were, those that are forgotten included.
     exchanges: u64,
     /// Replies that were as they should be, with call and order, the latest first.
-    genuine: VecDeque<(Option<Api>, Call, String, Reply)>,
+    genuine: VecDeque<((Api, Call), String, Reply)>,
 }
 
 impl GatewayState {
     /// Lets something go wrong, after what was planned before.
-    pub(super) fn plan(
-        &mut self,
-        out_trade_no: &str,
-        endpoint: Option<usize>,
-        call: Option<Call>,
-        times: Times,
-        fault: Fault,
-    ) {
-        let planned = self.faults.entry(out_trade_no.to_owned()).or_default();
-        planned.push_back(Planned { endpoint, call, times, fault });
+    pub(super) fn plan(&mut self, out_trade_no: &str, planned: Planned) {
+        self.faults.entry(out_trade_no.to_owned()).or_default().push_back(planned);
     }
 
     /// Puts a request on record, and into it what is to go wrong with it; its number, from 1.
@@ -80,7 +72,7 @@ impl GatewayState {
         let Unknown { order, fault } = rule(out_trade_no);
         self.orders.extend(order.map(|order| (out_trade_no.to_owned(), order)));
         if let Some((call, fault)) = fault {
-            self.plan(out_trade_no, None, call, Times::Always, fault);
+            self.plan(out_trade_no, Planned { endpoint: None, call, times: Times::Always, fault });
         }
     }
 
@@ -111,25 +103,26 @@ impl GatewayState {
             Some(Api::V3) => v3::accept(&self.identities, received),
             _ => v2::accept(&self.identities, received),
         };
-        let mut request = match accepted {
-            Ok(request) => request,
+        let identity = match accepted {
+            Ok(identity) => identity.clone(),
             Err(reply) => return reply,
         };
+        let (api, call) = (received.api.unwrap_or(Api::V2), received.call.unwrap_or(Call::CloseOrder));
+        let mut request = Request { identity, api, call, fields: received.fields.clone() };
         if let Some(Fault::Replay) = fault {
-            let is_like =
-                |api, call, order: &str| (api, call) == (received.api, request.call) && order != request.order();
-            if let Some((.., reply)) = self.genuine.iter().find(|(api, call, order, _)| is_like(*api, *call, order)) {
+            let is_like = |(of, order, _): &&(_, String, _)| *of == (api, call) && order != request.order();
+            if let Some((.., reply)) = self.genuine.iter().find(is_like) {
                 return reply.clone();
             }
             request.fields.insert("out_trade_no".to_owned(), "ANOTHER_ORDER".to_owned());
         }
         let says = self.says(&request, fault);
-        let reply = match request.key {
-            None => v2::reply(&request, &says, fault),
-            Some(key) => v3::reply(&request, key, &says, fault),
+        let reply = match api {
+            Api::V2 => v2::reply(&request, &says, fault),
+            Api::V3 => v3::reply(&request, &says, fault),
         };
         if fault.is_none_or(Fault::leaves_the_reply) {
-            self.genuine.push_front((received.api, request.call, request.order().to_owned(), reply.clone()));
+            self.genuine.push_front(((api, call), request.order().to_owned(), reply.clone()));
             self.genuine.truncate(REMEMBERED);
         }
         reply
@@ -147,7 +140,7 @@ impl GatewayState {
                 Says::Closed
             }
             // What these say is their own.
-            (Some(Fault::V3(V3Fault::Signed(..) | V3Fault::Unsigned(..))), _) if request.key.is_some() => Says::Closed,
+            (Some(Fault::V3(V3Fault::Signed(..) | V3Fault::Unsigned(..))), _) if request.api == Api::V3 => Says::Closed,
             (Some(Fault::OtherCall), Call::CloseOrder) | (_, Call::OrderQuery) => {
                 self.order_of(request).and_then(Order::query).map_or(Says::Error("ORDERNOTEXIST"), Says::State)
             }

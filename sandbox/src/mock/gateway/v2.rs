@@ -16,18 +16,13 @@ use crate::mock::{
 /// The fields that both calls require of both kinds of merchant, each at most 32 characters (64 for `sign`).
 const REQUIRED: [&str; 5] = ["appid", "mch_id", "out_trade_no", "nonce_str", "sign"];
 
-/// The request, if it is right in itself; else the reply that it gets.
-pub(super) fn accept(identities: &[Identity], received: &Received) -> Result<Request, Reply> {
+/// The merchant of a request that is right in itself; else the reply that it gets.
+pub(super) fn accept<'a>(identities: &'a [Identity], received: &Received) -> Result<&'a Identity, Reply> {
     let mch_id = received.field("mch_id");
     let identity = identities.iter().find(|identity| identity.mch_id == mch_id).or(identities.first());
     let identity = identity.ok_or("mch_id不存在".to_owned());
-    match identity.and_then(|identity| check(identity, received).map(|()| identity.clone())) {
-        Ok(identity) => {
-            let call = received.call.unwrap_or(Call::CloseOrder);
-            Ok(Request { identity, call, fields: received.fields.clone(), key: None })
-        }
-        Err(message) => Err(unsigned_fail(&message)),
-    }
+    let checked = identity.and_then(|identity| check(identity, received).map(|()| identity));
+    checked.map_err(|message| unsigned_fail(&message))
 }
 
 /// What is wrong with a request in itself.

@@ -12,7 +12,7 @@ use super::{
     unix_time,
 };
 use crate::mock::{
-    identity::{Identity, MchType, V3},
+    identity::{Identity, MchType},
     rsa::Key,
     signed_xml::Fields,
 };
@@ -28,11 +28,6 @@ const ERRORS: [(&str, &str, u16, &str); 8] = [
     ("FREQUENCY_LIMITED", "FREQUENCY_LIMITED", 429, "频率超限"),
     ("TRADE_ERROR", "TRADE_ERROR", 403, "交易错误"),
 ];
-
-/// The serial of WeChat Pay's public key, or of its certificate's.
-fn serial(key: Key, v3: &V3) -> &str {
-    if key == Key::Certificate { &v3.certificate_serial } else { &v3.public_key_id }
-}
 
 /// Adds the headers of a signed reply, as of so many seconds from now.
 fn sign(reply: &mut Reply, key: Key, serial: &str, seconds: i64) {
@@ -51,17 +46,12 @@ fn sign(reply: &mut Reply, key: Key, serial: &str, seconds: i64) {
 /// What a reply with a body says, under the names of API v2.
 pub(super) fn reply_fields(body: &str) -> Fields {
     let body: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let named = body.iter().filter_map(|(name, value)| match name.as_str() {
-        "code" => Some(("err_code".to_owned(), text(value)?)),
-        "message" => Some(("err_code_des".to_owned(), text(value)?)),
-        name => Some((name.to_owned(), text(value)?)),
-    });
-    named.collect()
+    let renamed = |name: String| if name == "code" { "err_code".to_owned() } else { name };
+    body.into_iter().filter_map(|(name, value)| Some((renamed(name), value.as_str()?.to_owned()))).collect()
 }
 
-/// Writes a reply, signed with this key.
-pub(super) fn reply(request: &Request, key: Key, says: &Says, fault: Option<&Fault>) -> Reply {
+/// Writes a reply.
+pub(super) fn reply(request: &Request, says: &Says, fault: Option<&Fault>) -> Reply {
     let Identity { mch_type, v3, .. } = &request.identity;
     let (status, mut body, mut is_signed) = match says {
         Says::Closed => (204, Map::new(), true),
@@ -74,10 +64,10 @@ pub(super) fn reply(request: &Request, key: Key, says: &Says, fault: Option<&Fau
         edit(&mut body, edits, *mch_type);
     }
     let mut reply = respond(status, &body);
-    let (mut signed_by, mut serial_of, mut seconds) = (key, key, 0);
+    let (mut key, mut serial, mut seconds) = (Key::Platform, &v3.public_key_id, 0);
     match fault {
-        Some(Fault::Forge) => signed_by = Key::Foreign,
-        Some(Fault::V3(V3Fault::Certificate)) => (signed_by, serial_of) = (Key::Certificate, Key::Certificate),
+        Some(Fault::Forge) => key = Key::Foreign,
+        Some(Fault::V3(V3Fault::Certificate)) => (key, serial) = (Key::Certificate, &v3.certificate_serial),
         Some(Fault::V3(V3Fault::Clock(later))) => seconds = *later,
         Some(&Fault::V3(V3Fault::Signed(status, body) | V3Fault::Unsigned(status, body))) => {
             is_signed = matches!(fault, Some(Fault::V3(V3Fault::Signed(..))));
@@ -86,7 +76,7 @@ pub(super) fn reply(request: &Request, key: Key, says: &Says, fault: Option<&Fau
         _ => {}
     }
     if is_signed {
-        sign(&mut reply, signed_by, serial(serial_of, v3), seconds);
+        sign(&mut reply, key, serial, seconds);
     }
     match fault {
         Some(Fault::Tamper(edits)) => {
@@ -101,22 +91,16 @@ pub(super) fn reply(request: &Request, key: Key, says: &Says, fault: Option<&Fau
 
 fn respond(status: u16, body: &Map<String, Value>) -> Reply {
     // HTTP has no 204 with a body.
-    let (status, body) = match (status, body.is_empty()) {
-        (204, false) => (200, json!(body).to_string()),
-        (_, true) => (status, String::new()),
-        _ => (status, json!(body).to_string()),
-    };
+    let status = if status == 204 && !body.is_empty() { 200 } else { status };
+    let body = if body.is_empty() { String::new() } else { json!(body).to_string() };
     Reply { status, headers: vec![("content-type", "application/json; charset=utf-8".to_owned())], body }
 }
 
 fn change_headers(reply: &mut Reply, fault: &V3Fault) {
     match *fault {
         V3Fault::SignTest => {
-            for (name, value) in &mut reply.headers {
-                if *name == "wechatpay-signature" {
-                    value.insert_str(0, "WECHATPAY/SIGNTEST/");
-                }
-            }
+            let signature = reply.headers.iter_mut().filter(|(name, _)| *name == "wechatpay-signature");
+            signature.for_each(|(_, value)| value.insert_str(0, "WECHATPAY/SIGNTEST/"));
         }
         V3Fault::Header(name, value) => {
             reply.headers.retain(|(header, _)| *header != name);
@@ -138,7 +122,6 @@ fn edit(body: &mut Map<String, Value>, edits: &[(&'static str, Option<String>)],
             ("mch_id", MchType::Partner) => "sp_mchid",
             ("sub_mch_id", _) => "sub_mchid",
             ("err_code", _) => "code",
-            ("err_code_des", _) => "message",
             (name, _) => name,
         };
         match value {
@@ -192,12 +175,8 @@ fn failed(code: &str, out_trade_no: &str, is_chosen: bool) -> (u16, Map<String, 
     let known = ERRORS.into_iter().find(|(older, newer, ..)| [*older, *newer].contains(&code));
     let (older, newer, status, message) = known.unwrap_or((code, code, 400, "请求错误"));
     let is_newer = out_trade_no.bytes().fold(0, |parity, byte| parity ^ byte & 1) == 0;
-    let spelling = match is_newer {
-        _ if is_chosen => code,
-        true => newer,
-        false => older,
-    };
-    (status, coded(spelling, message), true)
+    let spelling = if is_newer { newer } else { older };
+    (status, coded(if is_chosen { code } else { spelling }, message), true)
 }
 
 /// What the gateway says of a request that it rejects before it knows whose it is, or without looking at it: unsigned.

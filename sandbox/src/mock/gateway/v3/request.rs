@@ -4,13 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{coded, object, respond, serial, sign};
+use super::{coded, object, respond, sign};
 use crate::mock::{
-    gateway::{
-        Call, Received,
-        reply::{Reply, Request},
-        unix_time,
-    },
+    gateway::{Call, Received, reply::Reply, unix_time},
     identity::{Identity, MchType},
     rsa::Key,
     signed_xml::Fields,
@@ -44,50 +40,42 @@ fn is_number(escaped: &str) -> bool {
     (6..=32).contains(&rest.len()) && rest.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
-/// The request, if it is right in itself; else the reply that it gets.
-pub(in crate::mock::gateway) fn accept(identities: &[Identity], received: &Received) -> Result<Request, Reply> {
-    check_headers(received).map_err(|message| unsigned(400, "INVALID_REQUEST", message))?;
+/// The merchant of a request that is right in itself; else the reply that it gets.
+pub(in crate::mock::gateway) fn accept<'a>(
+    identities: &'a [Identity],
+    received: &Received,
+) -> Result<&'a Identity, Reply> {
+    let header = |name: &str| received.headers.get(name).map(String::as_str);
+    let version = header("user-agent").and_then(|agent| Some(agent.split_once('/')?.1));
+    let has_right_headers = header("accept") == Some("application/json")
+        && header("content-type") == (!received.body.is_empty()).then_some("application/json")
+        && header("accept-encoding").is_none()
+        && version.is_some_and(|version| !version.is_empty());
+    if !has_right_headers {
+        // Stricter than WeChat Pay is documented to be.
+        return Err(unsigned(400, "INVALID_REQUEST", "Http头Accept、User-Agent、Content-Type或Accept-Encoding不正确"));
+    }
     let identity = authenticate(identities, received)?;
-    let asked_for = received.headers.get("wechatpay-serial");
-    let is_asked_for = |key: &Key| asked_for.is_some_and(|asked_for| asked_for == serial(*key, &identity.v3));
-    let Some(key) = [Key::Platform, Key::Certificate].into_iter().find(is_asked_for) else {
+    if header("wechatpay-serial") != Some(&identity.v3.public_key_id) {
         return Err(unsigned(400, "INVALID_REQUEST", "平台证书序列号Wechatpay-Serial错误"));
-    };
+    }
     if let Err((status, code, message)) = check_content(identity, received) {
         let mut reply = respond(status, &coded(code, message));
-        sign(&mut reply, key, serial(key, &identity.v3), 0);
+        sign(&mut reply, Key::Platform, &identity.v3.public_key_id, 0);
         return Err(reply);
     }
-    let call = received.call.unwrap_or(Call::CloseOrder);
-    Ok(Request { identity: identity.clone(), call, fields: received.fields.clone(), key: Some(key) })
+    Ok(identity)
 }
 
 fn unsigned(status: u16, code: &str, message: &str) -> Reply {
     respond(status, &coded(code, message))
 }
 
-/// What is wrong with the headers, to the letter: stricter than WeChat Pay where it is not documented to look.
-fn check_headers(received: &Received) -> Result<(), &'static str> {
-    let header = |name: &str| received.headers.get(name).map(String::as_str);
-    match (header("accept"), header("user-agent")) {
-        (Some("application/json"), Some(agent)) if agent.split_once('/').is_some_and(|(_, rest)| !rest.is_empty()) => {}
-        (Some(_), Some(_)) => return Err("Http头Accept应为application/json,User-Agent应为name/version"),
-        _ => return Err("Http头缺少Accept或User-Agent"),
-    }
-    if header("content-type") != (!received.body.is_empty()).then_some("application/json") {
-        return Err("Http头Content-Type应为application/json,没有请求主体时不填");
-    }
-    if header("accept-encoding").is_some() {
-        return Err("Http头不应有Accept-Encoding");
-    }
-    Ok(())
-}
-
 /// The merchant that signed a request; else what the request gets, unsigned.
 fn authenticate<'a>(identities: &'a [Identity], received: &Received) -> Result<&'a Identity, Reply> {
     let error = |message: &str| unsigned(401, "SIGN_ERROR", message);
-    let authorization = received.headers.get("authorization").map(String::as_str).unwrap_or_default();
-    let Some(pairs) = authorization.strip_prefix("WECHATPAY2-SHA256-RSA2048 ") else {
+    let authorization = received.headers.get("authorization");
+    let Some(pairs) = authorization.and_then(|it| it.strip_prefix("WECHATPAY2-SHA256-RSA2048 ")) else {
         return Err(error("Http头Authorization认证类型不正确"));
     };
     let Some([mchid, nonce, serial_no, signature, timestamp]) = read(pairs) else {
