@@ -1,8 +1,6 @@
 //! API v2: XML at `/pay/closeorder` and `/pay/orderquery`, in the forms that real replies have for each call, each kind of
 //! merchant and each state.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::{
     Call, Fault, OPENID, Received, TradeState,
     order::{TOTAL_FEE, transaction_id},
@@ -106,7 +104,7 @@ fn signed_fields(request: &Request, says: &Says) -> Fields {
     let Identity { appid, mch_id, mch_type, .. } = &request.identity;
     let mut fields = Fields::new();
     set(&mut fields, &[("return_code", "SUCCESS"), ("return_msg", "OK"), ("result_code", "SUCCESS")]);
-    set(&mut fields, &[("appid", appid), ("mch_id", mch_id), ("nonce_str", &nonce())]);
+    set(&mut fields, &[("appid", appid), ("mch_id", mch_id), ("nonce_str", &format!("{:032X}", fastrand::u128(..)))]);
     match mch_type {
         MchType::Merchant => set(&mut fields, &[("sub_mch_id", "")]),
         MchType::Partner => {
@@ -177,10 +175,4 @@ fn description(err_code: &str) -> &'static str {
         "TRADE_STATE_ERROR" => "订单状态错误",
         _ => "系统错误",
     }
-}
-
-/// A nonce of the gateway's own; that no two are alike is all that it needs.
-fn nonce() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    format!("SANDBOX{:09}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
