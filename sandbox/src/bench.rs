@@ -4,54 +4,111 @@
 //! Programs are measured in turn, A B A B, so that whatever else the machine does affects all of them alike, and where the
 //! machine has two processors, on one apart from the mocks. Every answer is checked.
 
-mod cold;
 mod far;
 mod figures;
-mod peers;
-mod processor;
 mod program;
-mod size;
 mod test_bed;
-mod warm;
 
-pub use figures::{Figures, Measured, Samples, table};
-pub use peers::install as install_peers;
-use processor::Processors;
-pub use program::{Kind, Program};
+use std::time::Duration;
+
+use figures::{Figure, Measured};
+pub use program::{Kind, Program, peers};
 use test_bed::TestBed;
 use tokio::runtime::Runtime;
 
-/// Where progress is reported, line by line.
-pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);
+use crate::mock::gateway::{Fault, Times};
 
-/// Measures the programs: the baseline first, then close-order, then any others; each is started `starts` times. This
-/// process is kept to one processor from then on, so the benchmark has a runtime of its own, made for one.
-///
-/// # Errors
-/// When a program can't be started, or an answer is not the right one.
-pub fn run(programs: Vec<Program>, starts: usize, progress: Progress<'_>) -> anyhow::Result<Vec<Measured>> {
-    let processors = Processors::assign()?;
-    Runtime::new()?.block_on(measure(programs, starts, processors, progress))
+/// Starts that don't count, of each program: they bring its file into memory.
+const UNCOUNTED_STARTS: usize = 3;
+
+/// The invocations before those that are measured, those that are, and those of one program before it is the next one's
+/// turn.
+const UNCOUNTED: u32 = 100;
+const COUNTED: u32 = 2_000;
+const BLOCK: u32 = 50;
+
+/// The batches that are measured, and the orders in each: what SQS hands over at once, unless it is asked to wait.
+const BATCHES: usize = 30;
+const BATCH: u16 = 10;
+
+/// How long the gateway takes for each request about an order of a batch.
+const THINKING: Duration = Duration::from_millis(50);
+
+/// Measures the programs, each of which is started `starts` times; the table of what was measured, in Markdown. Progress is
+/// reported line by line. This thread is kept to one processor from then on, so the benchmark has a runtime of its own,
+/// made for one.
+pub fn run(programs: Vec<Program>, starts: usize, progress: impl Fn(&str)) -> anyhow::Result<String> {
+    let processors = test_bed::assign_processors();
+    let measured = programs.into_iter().map(Measured::new).collect::<anyhow::Result<Vec<_>>>()?;
+    Runtime::new()?.block_on(async {
+        let bed = TestBed::set_up(processors).await?;
+        measure(&bed, measured, starts, progress).await
+    })
 }
 
 async fn measure(
-    programs: Vec<Program>,
+    bed: &TestBed,
+    mut measured: Vec<Measured>,
     starts: usize,
-    processors: Processors,
-    progress: Progress<'_>,
-) -> anyhow::Result<Vec<Measured>> {
-    let bed = TestBed::start(processors).await?;
-    let mut measured: Vec<Measured> = programs.into_iter().map(Measured::new).collect();
-    for measured in &mut measured {
-        size::measure(measured)?;
-    }
+    progress: impl Fn(&str),
+) -> anyhow::Result<String> {
     progress(&format!("{starts} starts of each, in turn"));
-    cold::measure(&bed, &mut measured, starts).await?;
-    progress(&format!("{} invocations of each, in turn by the {}", warm::MEASURED, warm::BLOCK));
-    warm::measure(&bed, &mut measured).await?;
+    for turn in 0..UNCOUNTED_STARTS + starts {
+        for it in &mut measured {
+            let (function, took) = bed.start(&it.program, bed.function(&it.program)).await?;
+            if turn >= UNCOUNTED_STARTS {
+                it.push_time(Figure::Cold, took.saturating_sub(bed.gateway_time(&it.program)));
+                if let Some(peak) = function.memory_kib("VmHWM") {
+                    it.push(Figure::Memory, figures::mebibytes(peak));
+                }
+            }
+            function.stop().await;
+        }
+    }
+
+    progress(&format!("{COUNTED} invocations of each, in turn by the {BLOCK}"));
+    let mut functions = Vec::new();
+    for it in &measured {
+        let (mut function, _) = bed.start(&it.program, bed.function(&it.program)).await?;
+        for _ in 1..UNCOUNTED {
+            bed.invoke(&it.program, &mut function, bed.one_order()).await?;
+        }
+        functions.push(function);
+    }
+    for _ in 0..COUNTED / BLOCK {
+        for (it, function) in measured.iter_mut().zip(&mut functions) {
+            for _ in 0..BLOCK {
+                let took = bed.invoke(&it.program, function, bed.one_order()).await?;
+                it.push_time(Figure::Warm, took.saturating_sub(bed.gateway_time(&it.program)));
+            }
+        }
+    }
+    drop(functions);
+
     progress(&format!("{starts} starts of each at a distance"));
-    far::measure(&bed, &mut measured, starts).await?;
-    progress(&format!("{} batches, WeChat Pay taking {} ms", warm::BATCHES, warm::THINKING.as_millis()));
-    warm::measure_batches(&bed, &mut measured).await?;
-    Ok(measured)
+    let far = far::environment(bed)?;
+    for _ in 0..starts {
+        // The baseline calls nobody.
+        for it in measured.iter_mut().filter(|it| it.program.kind != Kind::Baseline) {
+            let (function, took) = bed.start(&it.program, bed.function(&it.program).envs(far.clone())).await?;
+            function.stop().await;
+            it.push_time(Figure::Far, took);
+        }
+    }
+
+    // Queries and events, one batch after the other; the first one opens the connections.
+    progress(&format!("{BATCHES} batches, WeChat Pay taking {} ms", THINKING.as_millis()));
+    for it in measured.iter_mut().filter(|it| matches!(it.program.kind, Kind::CloseOrder(_))) {
+        let function = bed.function(&it.program).envs(bed.sandbox.events_environment());
+        let (mut function, _) = bed.start(&it.program, function).await?;
+        bed.invoke(&it.program, &mut function, bed.batch(BATCH)).await?;
+        bed.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::Delay(THINKING));
+        for _ in 0..BATCHES {
+            let took = bed.invoke(&it.program, &mut function, bed.batch(BATCH)).await?;
+            it.push(Figure::Batch, f64::from(BATCH) / took.as_secs_f64());
+        }
+        bed.sandbox.gateway.clear_faults();
+        function.stop().await;
+    }
+    Ok(figures::table(&measured))
 }

@@ -9,37 +9,25 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-/// Builds `close-order` in the profile of this program and returns its path. Cargo's progress goes to standard
-/// error.
-///
-/// # Errors
-/// When cargo can't be run or the build fails.
+/// Builds `close-order` in the profile of this program and returns its path. Cargo's progress goes to standard error.
 pub fn build() -> anyhow::Result<PathBuf> {
     build_one("close-order", "close-order")
 }
 
 /// Builds the baseline of the benchmark in the same way: an echo, in the sandbox's own package.
-///
-/// # Errors
-/// When cargo can't be run or the build fails.
 pub fn build_baseline() -> anyhow::Result<PathBuf> {
     build_one("sandbox", "baseline")
 }
 
 fn build_one(package: &str, name: &str) -> anyhow::Result<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the sandbox lies in a workspace")?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(workspace).args(["build", "--package", package, "--bin", name]);
-    command.args(["--message-format", "json-render-diagnostics"]);
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    command.args(["build", "--package", package, "--bin", name, "--message-format", "json-render-diagnostics"]);
     // Cargo's variables about this program's own package would make build scripts, and so everything, run again.
-    for (name, _) in env::vars_os() {
-        let is_of_the_package = name.to_str().is_some_and(|name| {
-            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
-        });
-        if is_of_the_package {
-            command.env_remove(name);
-        }
+    for (name, _) in env::vars().filter(|(name, _)| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
+    }) {
+        command.env_remove(name);
     }
     if !cfg!(debug_assertions) {
         command.arg("--release");

@@ -5,6 +5,13 @@
 //! What it checks and signs it does with code of its own ([`mock::signed_xml`]), so that a mistake of the function is not
 //! cancelled by the same mistake here.
 
+#![expect(
+    clippy::must_use_candidate,
+    clippy::missing_errors_doc,
+    reason = "whoever calls this is a test: it looks at what it needs, and an error is the machine's: an address that is \
+              taken, a program that can't be run"
+)]
+
 pub mod bench;
 pub mod binary;
 pub mod chaos;
@@ -12,11 +19,7 @@ mod markdown;
 pub mod mock;
 pub mod simulate;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{ffi::OsStr, net::SocketAddr};
 
 use mock::{
     event_bus::{self, EventBus},
@@ -26,7 +29,6 @@ use mock::{
     secrets::{self, Secrets},
     tls::Authority,
 };
-use tokio_rustls::rustls::ServerConfig;
 
 /// Where the secrets of several merchants are, as `WECHAT_PAY_SECRET_ID` has it.
 const SECRET_OF_EACH: &str = "wechat-pay/{mch_id}";
@@ -46,29 +48,36 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Starts the mocks on ports of the system's choosing.
-    ///
-    /// # Errors
-    /// When loopback can't be listened on.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_as(Identity::default()).await
     }
 
     /// Starts the mocks for another merchant.
-    ///
-    /// # Errors
-    /// When loopback can't be listened on.
     pub async fn start_as(identity: Identity) -> anyhow::Result<Self> {
-        Self::start_at([127, 0, 0, 1].into(), None, identity).await
+        let any_port = ([127, 0, 0, 1], 0).into();
+        Self::start_at([any_port; 2], [any_port; 2], None, identity).await
     }
 
     /// Starts the mocks over TLS. A function trusts them through `SSL_CERT_FILE`, a file with the authority's
     /// certificate.
-    ///
-    /// # Errors
-    /// When loopback can't be listened on.
     pub async fn start_over_tls(authority: &Authority) -> anyhow::Result<Self> {
         // AWS has another name than WeChat Pay, as in life: a TLS session with one is none with the other.
-        Self::start_at([127, 0, 0, 2].into(), Some(authority.server()), Identity::default()).await
+        let [wechat_pay, aws] = [1, 2].map(|host| ([127, 0, 0, host], 0).into());
+        Self::start_at([wechat_pay; 2], [aws; 2], Some(authority), Identity::default()).await
+    }
+
+    /// Starts the mocks at these addresses: WeChat Pay at two, Secrets Manager and EventBridge.
+    pub async fn start_at(
+        wechat_pay: [SocketAddr; 2],
+        aws: [SocketAddr; 2],
+        authority: Option<&Authority>,
+        identity: Identity,
+    ) -> anyhow::Result<Self> {
+        let tls = authority.map(Authority::server);
+        let gateway = Gateway::start(tls.clone(), identity.clone(), &wechat_pay).await?;
+        let secrets = Secrets::start(tls.clone(), aws[0], &identity.secret()).await?;
+        let events = EventBus::start(tls, aws[1]).await?;
+        Ok(Self { gateway, secrets, events, identity })
     }
 
     /// Lets WeChat Pay and Secrets Manager know these merchants and no others. If it is more than one, a function that is
@@ -87,29 +96,17 @@ impl Sandbox {
         }
     }
 
-    async fn start_at(aws: Ipv4Addr, tls: Option<Arc<ServerConfig>>, identity: Identity) -> anyhow::Result<Self> {
-        // A port of the system's choosing.
-        let at = |host| SocketAddr::new(IpAddr::V4(host), 0);
-        let gateway = Gateway::start(tls.clone(), identity.clone(), &[at(Ipv4Addr::LOCALHOST); 2]).await?;
-        let secrets = Secrets::start_over(tls.clone(), at(aws), &identity.secret()).await?;
-        let events = EventBus::start_over(tls, at(aws)).await?;
-        Ok(Self { gateway, secrets, events, identity })
-    }
-
     /// A function of this program that finds the mocks and publishes no events.
-    #[must_use]
-    pub fn function(&self, program: impl Into<PathBuf>) -> FunctionBuilder {
-        with(FunctionBuilder::new(program), self.environment())
+    pub fn function(&self, program: impl AsRef<OsStr>) -> FunctionBuilder {
+        FunctionBuilder::new(program).envs(self.environment())
     }
 
     /// A function of this program that finds the mocks and publishes its events.
-    #[must_use]
-    pub fn function_with_events(&self, program: impl Into<PathBuf>) -> FunctionBuilder {
-        with(self.function(program), self.events_environment())
+    pub fn function_with_events(&self, program: impl AsRef<OsStr>) -> FunctionBuilder {
+        self.function(program).envs(self.events_environment())
     }
 
     /// The variables by which a function finds the mocks that it needs.
-    #[must_use]
     pub fn environment(&self) -> [(&'static str, String); 3] {
         let secret_id = if self.gateway.identities().len() > 1 { SECRET_OF_EACH } else { secrets::SECRET_ID };
         [
@@ -120,12 +117,7 @@ impl Sandbox {
     }
 
     /// The variables by which a function publishes events.
-    #[must_use]
     pub fn events_environment(&self) -> [(&'static str, String); 2] {
         [("OUTCOME_EVENT_BUS", event_bus::BUS.to_owned()), ("AWS_ENDPOINT_URL_EVENTBRIDGE", self.events.url())]
     }
-}
-
-fn with<const N: usize>(builder: FunctionBuilder, environment: [(&'static str, String); N]) -> FunctionBuilder {
-    environment.into_iter().fold(builder, |builder, (name, value)| builder.env(name, &value))
 }

@@ -43,12 +43,12 @@ impl World {
     }
 }
 
-/// What the smallest Lambda function has, in bytes.
-const MEMORY: u64 = 128 * 1024 * 1024;
+/// Runs a program with no more data than the memory of the smallest Lambda function, 128 MiB.
+const IN_LITTLE_MEMORY: &str = "ulimit -d 131072 && exec \"$0\"";
 
 /// A function of the binary under test, in this sandbox, with no more memory than the smallest Lambda function.
 pub fn function(sandbox: &Sandbox) -> FunctionBuilder {
-    sandbox.function(env!("CARGO_BIN_EXE_close-order")).memory_limit(MEMORY)
+    sandbox.function("/bin/sh").arg("-c").arg(IN_LITTLE_MEMORY).arg(env!("CARGO_BIN_EXE_close-order"))
 }
 
 /// A world with one unpaid order.

@@ -12,28 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Measured, cold, program::Kind, test_bed::TestBed};
+use super::test_bed::TestBed;
 
 /// Round trips from the function: from one continent to another, and within a region.
-pub(super) const TO_WECHAT_PAY: Duration = Duration::from_millis(40);
-pub(super) const TO_AWS: Duration = Duration::from_millis(1);
+const TO_WECHAT_PAY: Duration = Duration::from_millis(40);
+const TO_AWS: Duration = Duration::from_millis(1);
 
-/// The baseline calls nobody.
-pub(super) async fn measure(bed: &TestBed, measured: &mut [Measured], starts: usize) -> anyhow::Result<()> {
-    let endpoint = bed.gateway().endpoints().first().map(crate::mock::gateway::Endpoint::address);
-    let gateway = endpoint.map(|address| stretch(address, TO_WECHAT_PAY)).transpose()?;
-    let gateway = gateway.map(|address| format!("https://{address}")).unwrap_or_default();
-    let secrets = format!("https://{}", stretch(bed.sandbox.secrets.address(), TO_AWS)?);
-    for _ in 0..starts {
-        for Measured { program, figures } in measured.iter_mut().filter(|it| it.program.kind != Kind::Baseline) {
-            let function = bed.function(program).env("WECHAT_PAY_ENDPOINTS", &gateway);
-            let function = function.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets);
-            let (function, start) = cold::start(bed, program, function).await?;
-            function.stop().await;
-            figures.far_first_answer_ms.push_time(start.first_answer);
-        }
-    }
-    Ok(())
+/// The variables by which a function finds the mocks at a distance.
+pub(super) fn environment(bed: &TestBed) -> io::Result<[(&'static str, String); 2]> {
+    let gateway = stretch(bed.endpoint().address(), TO_WECHAT_PAY)?;
+    let secrets = stretch(bed.sandbox.secrets.address(), TO_AWS)?;
+    Ok([
+        ("WECHAT_PAY_ENDPOINTS", format!("https://{gateway}")),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", format!("https://{secrets}")),
+    ])
 }
 
 /// Lays the wire in front of an address, for as long as this program runs.

@@ -3,8 +3,9 @@
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use sandbox::{
-    bench::{self, Program},
+    bench::{self, Kind, Program},
     binary,
+    mock::identity::Api,
 };
 
 use super::report::{self, Colour};
@@ -14,11 +15,7 @@ use super::report::{self, Colour};
 #[command(
     after_help = "The baseline is an echo on lambda_runtime, built in the same profile: the least that a function can \
     be.\nPrograms are started in turn, on a processor apart from the mocks if there are two, and every answer is \
-    checked.\nFigures are medians unless they say otherwise.\n\n\
-    Examples:\n  \
-    cargo run --release -p sandbox -- bench\n  \
-    cargo run --release -p sandbox -- bench --program /path/to/an/earlier/close-order\n  \
-    cargo run --release -p sandbox -- bench --peers"
+    checked.\nFigures are medians."
 )]
 pub struct Args {
     /// How often each program is started.
@@ -41,17 +38,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let built = tokio::task::spawn_blocking(|| anyhow::Ok((binary::build_baseline()?, binary::build()?)));
     let (baseline, close_order) = built.await??;
     let mut programs = vec![
-        Program::baseline(baseline),
-        Program::close_order(close_order.clone()),
-        Program::close_order_v3(close_order),
+        Program::new("baseline", Kind::Baseline, baseline),
+        Program::new("close-order", Kind::CloseOrder(Api::V2), close_order.clone()),
+        Program::new("close-order, API v3", Kind::CloseOrder(Api::V3), close_order),
     ];
-    programs.extend(args.program.into_iter().map(Program::other_build));
+    let other_build = |path: PathBuf| Program::new(&path.to_string_lossy(), Kind::CloseOrder(Api::V2), path.clone());
+    programs.extend(args.program.into_iter().map(other_build));
     if args.peers {
         report::line("bench", "installing the peers into target/peers", Colour::Cyan);
-        programs.extend(tokio::task::spawn_blocking(bench::install_peers).await??);
+        programs.extend(tokio::task::spawn_blocking(bench::peers).await??);
     }
     let progress = |text: &str| report::line("bench", text, Colour::Cyan);
-    let measured = tokio::task::spawn_blocking(move || bench::run(programs, args.starts.into(), &progress)).await??;
-    write!(std::io::stdout(), "{}", bench::table(&measured))?;
+    let table = tokio::task::spawn_blocking(move || bench::run(programs, args.starts.into(), progress)).await??;
+    write!(std::io::stdout(), "{table}")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -24,8 +24,8 @@ const MAX_TIMEOUT: u64 = 900;
 /// What `invoke` takes.
 #[derive(clap::Args)]
 #[command(
-    after_help = scenario::HELP,
-    after_long_help = format!("{}\n\n{EXIT_CODES}", scenario::HELP),
+    after_help = scenario::help(),
+    after_long_help = format!("{}\n\n{EXIT_CODES}", scenario::help()),
 )]
 pub struct Args {
     /// The event: a file with JSON, or - for standard input.
@@ -88,18 +88,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The function's answer or error as JSON, or what Lambda says where there is neither.
 fn answer(invocation: &Invocation) -> Value {
-    match &invocation.outcome {
+    let message = match &invocation.outcome {
         Outcome::Answered(Answer::Response(text) | Answer::Error(text)) => {
-            serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+            return serde_json::from_str(text).unwrap_or_else(|_| json!(text));
         }
-        Outcome::TimedOut => json!({
-            "errorType": invocation.error_type(),
-            "errorMessage": format!("the function did not answer within its timeout of {} s", invocation.took.as_secs()),
-        }),
-        Outcome::Exited => {
-            json!({"errorType": invocation.error_type(), "errorMessage": "the function ended without an answer"})
+        Outcome::TimedOut => {
+            format!("the function did not answer within its timeout of {} s", invocation.took.as_secs())
         }
-    }
+        Outcome::Exited => "the function ended without an answer".to_owned(),
+    };
+    json!({"errorType": invocation.error_type(), "errorMessage": message})
 }
 
 /// Says what became of the one order of a direct call or an HTTP request; whether that is no error.
@@ -107,12 +105,12 @@ async fn one_order(answer: &Value, function: &Function) -> bool {
     let body = answer.get("body").and_then(Value::as_str).and_then(|body| serde_json::from_str::<Value>(body).ok());
     let order = body.as_ref().unwrap_or(answer);
     let text = |name: &str| order.get(name).and_then(Value::as_str);
-    let outcome = match text("outcome") {
-        Some(outcome) => outcome.to_owned(),
-        None => logged_outcome(function).await,
-    };
-    report::outcome(&outcome, order.get("confirmed") == Some(&Value::Bool(true)));
-    let code = text("err_code").filter(|_| !matches!(&*outcome, "closed" | "paid"));
+    // A function error has no such field; but its log line has.
+    let lines = if text("outcome").is_none() { function.wait_for_order_lines(1).await } else { Vec::new() };
+    let logged = lines.first().and_then(|line| line.get("outcome")?.as_str());
+    let outcome = text("outcome").or(logged).unwrap_or("unknown");
+    report::outcome(outcome, order.get("confirmed") == Some(&Value::Bool(true)));
+    let code = text("err_code").filter(|_| !matches!(outcome, "closed" | "paid"));
     let code = code.map(|code| format!("{code}: {}", text("err_code_des").unwrap_or_default()));
     let texts = ["errorMessage", "errMsg", "returnMsg"].into_iter().filter_map(text);
     let texts = texts.filter(|text| !matches!(*text, "OK" | "cloudPay.closeOrder:ok")).map(str::to_owned);
@@ -120,14 +118,7 @@ async fn one_order(answer: &Value, function: &Function) -> bool {
         report::line("why", &why, Colour::Yellow);
     }
     let is_http_error = answer.get("statusCode").and_then(Value::as_u64).is_some_and(|status| status >= 400);
-    !is_http_error && answer.get("errorType").is_none() && !matches!(&*outcome, "not_sent" | "rejected")
-}
-
-/// The outcome of a function error, which has no such field; but its log line has.
-async fn logged_outcome(function: &Function) -> String {
-    let lines = function.wait_for_order_lines(1).await;
-    let outcome = lines.first().and_then(|line| line.get("outcome")?.as_str());
-    outcome.unwrap_or("unknown").to_owned()
+    !is_http_error && answer.get("errorType").is_none() && !matches!(outcome, "not_sent" | "rejected")
 }
 
 /// Says what became of the messages of a batch, and which of them come back.

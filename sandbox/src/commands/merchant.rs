@@ -6,33 +6,15 @@ use sandbox::{
     mock::identity::{Api, Flaw, Identity, MchType, Merchant},
 };
 
-/// The kinds of merchant, as the secret spells them.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    /// 服务商: orders name their `sub_mch_id`
-    Partner,
-    /// 普通商户
-    Merchant,
-}
-
-/// The interfaces of WeChat Pay.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Interface {
-    /// XML, and a key that both sides have
-    V2,
-    /// JSON and RSA
-    V3,
-}
-
 /// What is said of WeChat Pay.
 #[derive(clap::Args)]
 pub struct MerchantArgs {
     /// The kind of merchant.
     #[arg(long, value_enum, default_value = "partner")]
-    mch_type: Kind,
+    mch_type: MchType,
     /// The interface that the secret has the keys for; the mock of WeChat Pay speaks both.
     #[arg(long, value_enum, default_value = "v2")]
-    api: Interface,
+    api: Api,
     /// The algorithm of API v2's signatures.
     #[arg(long, default_value = "MD5", ignore_case = true,
           value_parser = PossibleValuesParser::new(["MD5", "HMAC-SHA256"]))]
@@ -47,11 +29,11 @@ pub struct MerchantArgs {
 }
 
 /// A merchant by its number, and what is said of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Numbered {
     mch_id: String,
-    kind: Option<Kind>,
-    interface: Option<Interface>,
+    mch_type: Option<MchType>,
+    api: Option<Api>,
     flaw: Option<Flaw>,
 }
 
@@ -61,57 +43,38 @@ fn numbered(text: &str) -> Result<Numbered, String> {
     if !(1..=32).contains(&mch_id.len()) || !mch_id.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("a merchant number has 1 to 32 digits".to_owned());
     }
-    let mut merchant = Numbered { mch_id, kind: None, interface: None, flaw: None };
+    let mut merchant = Numbered { mch_id, ..Numbered::default() };
     for word in words {
-        match word {
-            "wrong-key" => merchant.flaw = Some(Flaw::WrongKey),
-            "no-secret" => merchant.flaw = Some(Flaw::NoSecret),
-            _ => match (Kind::from_str(word, false), Interface::from_str(word, false)) {
-                (Ok(kind), _) => merchant.kind = Some(kind),
-                (_, Ok(interface)) => merchant.interface = Some(interface),
-                _ => return Err(format!("{word} is not one of partner, merchant, v2, v3, wrong-key, no-secret")),
-            },
+        if let Ok(mch_type) = MchType::from_str(word, false) {
+            merchant.mch_type = Some(mch_type);
+        } else if let Ok(api) = Api::from_str(word, false) {
+            merchant.api = Some(api);
+        } else if let Ok(flaw) = Flaw::from_str(word, false) {
+            merchant.flaw = Some(flaw);
+        } else {
+            return Err(format!("{word} is not one of partner, merchant, v2, v3, wrong-key, no-secret"));
         }
     }
     Ok(merchant)
 }
 
 impl MerchantArgs {
-    /// Tells the mocks; the merchants that they know now.
+    /// Tells the mocks; the merchants that they know now: the sandbox's own, or those that were given.
     pub fn apply(&self, sandbox: &Sandbox) -> Vec<Merchant> {
-        let merchants = self.merchants();
+        let given = self.mch_id.iter().enumerate();
+        let mut merchants: Vec<Merchant> =
+            given.map(|(place, given)| self.merchant(Identity::numbered(&given.mch_id, place), given)).collect();
+        if merchants.is_empty() {
+            merchants.push(self.merchant(Identity::default(), &Numbered::default()));
+        }
         sandbox.know(&merchants);
         sandbox.gateway.set_rate_limit(self.rate_limit);
         merchants
     }
 
-    /// The sandbox's own merchant, or those that were given.
-    fn merchants(&self) -> Vec<Merchant> {
-        if self.mch_id.is_empty() {
-            return vec![self.merchant(Identity::default(), None, None, None)];
-        }
-        let given = self.mch_id.iter().enumerate().map(|(place, given)| {
-            self.merchant(Identity::numbered(&given.mch_id, place), given.kind, given.interface, given.flaw)
-        });
-        given.collect()
-    }
-
-    fn merchant(
-        &self,
-        identity: Identity,
-        kind: Option<Kind>,
-        interface: Option<Interface>,
-        flaw: Option<Flaw>,
-    ) -> Merchant {
-        let mch_type = match kind.unwrap_or(self.mch_type) {
-            Kind::Partner => MchType::Partner,
-            Kind::Merchant => MchType::Merchant,
-        };
-        let api = match interface.unwrap_or(self.api) {
-            Interface::V2 => Api::V2,
-            Interface::V3 => Api::V3,
-        };
+    fn merchant(&self, identity: Identity, given: &Numbered) -> Merchant {
+        let (mch_type, api) = (given.mch_type.unwrap_or(self.mch_type), given.api.unwrap_or(self.api));
         let sign_type = Some(self.sign_type.to_ascii_uppercase());
-        Merchant { identity: Identity { mch_type, api, sign_type, ..identity }, flaw }
+        Merchant { identity: Identity { mch_type, api, sign_type, ..identity }, flaw: given.flaw }
     }
 }

@@ -37,50 +37,54 @@ pub fn line(heading: &str, text: &str, colour: Colour) {
     };
 }
 
-/// Says what an `outcome` means and what to do now, in both languages.
+/// What an `outcome` means and what to do now, in both languages.
+const OUTCOMES: [(&str, Colour, &str, &str); 7] = [
+    (
+        "closed",
+        Colour::Green,
+        "the order is closed, as WeChat Pay says; not confirmed / 微信支付返回已关闭，未经查单确认",
+        "send \"confirm\": true before you release the stock (the queue does by default) / \
+         释放库存之前请带上 \"confirm\": true（队列默认带）",
+    ),
+    (
+        "paid",
+        Colour::Green,
+        "the order is paid, or was and is refunded / 订单已支付，或支付后已退款",
+        "book the payment; check total_fee / 更新为已支付，核对 total_fee",
+    ),
+    (
+        "not_found",
+        Colour::Yellow,
+        "this merchant has no such order / 这个商户号下没有这笔订单",
+        "check the merchant first, then the number: under another merchant it may still be payable / \
+         先核对商户号，再核对单号：它在别的商户号下可能仍可支付",
+    ),
+    (
+        "open",
+        Colour::Yellow,
+        "the order is not closed and may be paid any moment / 订单未关闭，仍可支付",
+        "call again / 重新调用",
+    ),
+    (
+        "rejected",
+        Colour::Red,
+        "WeChat Pay rejected the request itself / 微信支付拒绝了请求本身",
+        "fix the secret or the setup / 改正 Secret 或配置",
+    ),
+    ("not_sent", Colour::Red, "nothing was sent / 请求未发送", "see why / 看 why 一行"),
+    ("unknown", Colour::Red, "nobody can say whether the order is closed / 关单结果未知", "call again / 重新调用"),
+];
+
+/// Says what an `outcome` means and what to do now.
 pub fn outcome(outcome: &str, is_confirmed: bool) {
-    let (means, to_do, colour) = match outcome {
-        "closed" if is_confirmed => (
-            ("the order is closed, and a query confirmed it", "订单已关闭，已经查单确认"),
-            ("release the stock", "释放库存"),
-            Colour::Green,
-        ),
-        "closed" => (
-            ("the order is closed, as WeChat Pay says; not confirmed", "微信支付返回已关闭，未经查单确认"),
-            (
-                "send \"confirm\": true before you release the stock (the queue does by default)",
-                "释放库存之前请带上 \"confirm\": true（队列默认带）",
-            ),
-            Colour::Green,
-        ),
-        "paid" => (
-            ("the order is paid, or was and is refunded", "订单已支付，或支付后已退款"),
-            ("book the payment; check total_fee", "更新为已支付，核对 total_fee"),
-            Colour::Green,
-        ),
-        "not_found" => (
-            ("this merchant has no such order", "这个商户号下没有这笔订单"),
-            (
-                "check the merchant first, then the number: under another merchant it may still be payable",
-                "先核对商户号，再核对单号：它在别的商户号下可能仍可支付",
-            ),
-            Colour::Yellow,
-        ),
-        "open" => (
-            ("the order is not closed and may be paid any moment", "订单未关闭，仍可支付"),
-            ("call again", "重新调用"),
-            Colour::Yellow,
-        ),
-        "rejected" => (
-            ("WeChat Pay rejected the request itself", "微信支付拒绝了请求本身"),
-            ("fix the secret or the setup", "改正 Secret 或配置"),
-            Colour::Red,
-        ),
-        "not_sent" => (("nothing was sent", "请求未发送"), ("see why", "看 why 一行"), Colour::Red),
-        _ => (("nobody can say whether the order is closed", "关单结果未知"), ("call again", "重新调用"), Colour::Red),
-    };
-    line("outcome", &format!("{outcome:<9} {} / {}", means.0, means.1), colour);
-    line("to do", &format!("{} / {}", to_do.0, to_do.1), colour);
+    let row = OUTCOMES.iter().find(|(name, ..)| *name == outcome).or(OUTCOMES.last());
+    let Some(&(_, colour, mut means, mut to_do)) = row else { return };
+    if outcome == "closed" && is_confirmed {
+        means = "the order is closed, and a query confirmed it / 订单已关闭，已经查单确认";
+        to_do = "release the stock / 释放库存";
+    }
+    line("outcome", &format!("{outcome:<9} {means}"), colour);
+    line("to do", to_do, colour);
 }
 
 /// One exchange with the gateway: what was sent, and what came back.
@@ -114,12 +118,9 @@ fn came_back(received: &Received) -> String {
         text
     });
     match (&received.fault, reply) {
-        (Some(Fault::HangAfter | Fault::ResetAfter | Fault::CloseAfter), Some(reply)) => {
-            format!("nothing; this was lost: {reply}")
-        }
         (_, Some(reply)) => reply,
         (Some(Fault::Hang), None) => "nothing".to_owned(),
-        (Some(Fault::Reset | Fault::ResetIfReused), None) => "a connection reset".to_owned(),
+        (Some(Fault::Reset), None) => "a connection reset".to_owned(),
         (Some(Fault::Status(status)), None) => format!("HTTP status {status}"),
         (_, None) => "nothing that is a reply".to_owned(),
     }

@@ -11,12 +11,9 @@ use anyhow::Context;
 use sandbox::{
     Sandbox,
     mock::{
-        event_bus::EventBus,
-        gateway::Gateway,
         identity::{Api, Flaw, Identity, MchType, Merchant},
-        queue::{MAX_DELAY, Poller, Queue, Report, Step},
+        queue::{Poller, Queue, Report, Step},
         runtime::RuntimeApi,
-        secrets::Secrets,
     },
 };
 
@@ -34,7 +31,7 @@ const MAX_RECEIVES: u32 = 480;
 
 /// What `serve` takes.
 #[derive(clap::Args)]
-#[command(after_help = scenario::HELP)]
+#[command(after_help = scenario::help())]
 pub struct Args {
     /// The address to listen on. Docker on Linux reaches host.docker.internal only if this is the bridge's address or
     /// 0.0.0.0, which lets others in too.
@@ -59,10 +56,6 @@ pub struct Args {
     /// The port for posting to the queue; SQS itself has the next one.
     #[arg(long, requires = "queue", default_value_t = 9741)]
     queue_port: u16,
-    /// Seconds until a message of the queue is delivered, unless it is posted with its own: ?delay=SECONDS.
-    #[arg(long, requires = "queue", value_name = "SECONDS", default_value_t = 0,
-          value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_DELAY)))]
-    queue_delay: u16,
     #[command(flatten)]
     merchant: MerchantArgs,
 }
@@ -70,21 +63,20 @@ pub struct Args {
 /// Runs the command until it is interrupted.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let at = |port| SocketAddr::from((args.host, port));
-    let taken = |port| move || format!("port {port} can't be listened on");
-    let identity = Identity::default();
-    let second = args.gateway_port.checked_add(1).context("the second endpoint needs the next port")?;
-    let gateway = Gateway::start(None, identity.clone(), &[at(args.gateway_port), at(second)])
-        .await
-        .with_context(taken(args.gateway_port))?;
-    gateway.unknown_orders(scenario::start_of);
-    let secrets =
-        Secrets::start(at(args.secrets_port), &identity.secret()).await.with_context(taken(args.secrets_port))?;
-    let events = EventBus::start(at(args.events_port)).await.with_context(taken(args.events_port))?;
-    let runtime = RuntimeApi::start(at(args.runtime_port)).await.with_context(taken(args.runtime_port))?;
-    let queue = if args.queue { Some(start_queue(&args, &runtime).await?) } else { None };
+    let next = |port: u16| port.checked_add(1).map(at).context("the port after that one is needed, too");
+    let wechat_pay = [at(args.gateway_port), next(args.gateway_port)?];
+    let aws = [args.secrets_port, args.events_port].map(at);
+    let sandbox = Sandbox::start_at(wechat_pay, aws, None, Identity::default()).await?;
+    sandbox.gateway.unknown_orders(scenario::start_of);
+    let runtime = RuntimeApi::start(at(args.runtime_port)).await?;
+    let mut queue = None;
+    if args.queue {
+        let sqs = Queue::start(next(args.queue_port)?, VISIBILITY, MAX_RECEIVES).await?;
+        let poller = Poller::start(at(args.queue_port), sqs.clone(), runtime.clone()).await?;
+        queue = Some((sqs, poller));
+    }
     let mut reports = queue.as_ref().map(|(queue, _)| queue.watch());
 
-    let sandbox = Sandbox { gateway, secrets, events, identity };
     let merchants = args.merchant.apply(&sandbox);
     let (mut exchanges, mut published) = (sandbox.gateway.watch(), sandbox.events.watch());
     start_command(&sandbox, &runtime, queue.as_ref().map(|(queue, _)| queue))?;
@@ -106,23 +98,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 report::event(&event);
                 sandbox.events.clear();
             }
-            Some(message) = next(reports.as_mut()) => message_line(&message),
+            Some(message) = async { reports.as_mut()?.recv().await } => message_line(&message),
         }
     }
-}
-
-async fn start_queue(args: &Args, runtime: &RuntimeApi) -> anyhow::Result<(Queue, Poller)> {
-    let at = |port| SocketAddr::from((args.host, port));
-    let next = args.queue_port.checked_add(1).context("SQS needs the next port")?;
-    let taken = || format!("port {} or {next} can't be listened on", args.queue_port);
-    let queue = Queue::start(at(next), VISIBILITY, MAX_RECEIVES).await.with_context(taken)?;
-    let delay = Duration::from_secs(args.queue_delay.into());
-    let poller = Poller::start(at(args.queue_port), queue.clone(), runtime.clone(), delay).await.with_context(taken)?;
-    Ok((queue, poller))
-}
-
-async fn next(reports: Option<&mut tokio::sync::mpsc::UnboundedReceiver<Report>>) -> Option<Report> {
-    reports?.recv().await
 }
 
 /// Prints what starts the function, to be pasted into a shell.
@@ -161,27 +139,17 @@ fn guide(runtime: &RuntimeApi, poller: Option<&Poller>, merchants: &[Merchant]) 
         let text = format!("mch_id {}, {kind}, API {api}{flaw}", identity.mch_id);
         report::line("merchant", &text, if flaw.is_empty() { Colour::Green } else { Colour::Yellow });
     }
+    let say = |text: &str| report::line("serve", text, Colour::Green);
+    say("The mocks run; Ctrl-C ends them. Start the function with the lines above (or in a debugger, with the same");
+    say("variables), then");
     let invoke = format!("http://{}/2015-03-31/functions/close-order/invocations", runtime.authority());
-    let mut lines = vec![
-        "The mocks run; Ctrl-C ends them. Start the function with the lines above (or in a debugger, with the same"
-            .to_owned(),
-        "variables), then".to_owned(),
-        format!("  call it:         curl -d @events/close-order.json {invoke}"),
-    ];
+    say(&format!("  call it:         curl -d @events/close-order.json {invoke}"));
     if let Some(poller) = poller {
-        lines.push(format!("  queue an order:  curl -d @events/close-order.json '{}?delay=5'", poller.url()));
-        lines.push(
-            "                   and it waits for its close_at, an RFC 3339 time at most 24 hours ahead".to_owned(),
-        );
+        say(&format!("  queue an order:  curl -d @events/close-order.json '{}?delay=5'", poller.url()));
+        say("                   and it waits for its close_at, an RFC 3339 time at most 24 hours ahead");
     }
-    lines.push(
-        "cargo-lambda needs only WECHAT_PAY_…, OUTCOME_EVENT_BUS and AWS_…; it has a Runtime API of its own."
-            .to_owned(),
-    );
-    lines.push("sam local needs host.docker.internal in place of 127.0.0.1.".to_owned());
-    for text in lines {
-        report::line("serve", &text, Colour::Green);
-    }
+    say("cargo-lambda needs only WECHAT_PAY_…, OUTCOME_EVENT_BUS and AWS_…; it has a Runtime API of its own.");
+    say("sam local needs host.docker.internal in place of 127.0.0.1.");
 }
 
 /// Says what became of a message of the queue.

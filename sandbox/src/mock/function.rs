@@ -1,28 +1,77 @@
 //! The real binary, started as Lambda starts it: a clean environment, the Runtime API, deadlines.
 
 mod builder;
-mod invocation;
 
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use serde_json::Value;
 use tokio::{process::Child, task::JoinHandle, time::timeout};
-use tokio_util::sync::CancellationToken;
 
 pub use builder::{ACCESS_KEY_ID, FunctionBuilder, SECRET_ACCESS_KEY, SESSION_TOKEN};
-pub use invocation::{Invocation, Outcome};
 
 use crate::mock::{
     lock,
-    runtime::{Deadline, Moments, RuntimeApi},
+    runtime::{Answer, Deadline, Ids, Moments, RuntimeApi},
 };
 
 /// How long after its deadline an invocation is given up: Lambda itself is as exact.
 const GRACE: Duration = Duration::from_millis(50);
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The function answered.
+    Answered(Answer),
+    /// The function did not answer before its deadline; Lambda would have stopped it, and so it was.
+    TimedOut,
+    /// The function ended.
+    Exited,
+}
+
+/// One event's way through the function.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How long that took.
+    pub took: Duration,
+    /// Its request id and trace id.
+    pub ids: Ids,
+}
+
+impl Invocation {
+    /// The result, as JSON; `Null` when there is none.
+    pub fn json(&self) -> Value {
+        match &self.outcome {
+            Outcome::Answered(Answer::Response(text)) => serde_json::from_str(text).unwrap_or_default(),
+            _ => Value::Null,
+        }
+    }
+
+    /// The `errorType` of a function error, in Lambda's own words where the function had none.
+    pub fn error_type(&self) -> Option<String> {
+        match &self.outcome {
+            Outcome::Answered(Answer::Response(_)) => None,
+            Outcome::Answered(Answer::Error(text)) => {
+                Some(serde_json::from_str::<Value>(text).ok()?.get("errorType")?.as_str()?.to_owned())
+            }
+            Outcome::TimedOut => Some("Sandbox.Timedout".to_owned()),
+            Outcome::Exited => Some("Runtime.ExitError".to_owned()),
+        }
+    }
+
+    /// The text that the function sent; empty when it sent none.
+    pub fn text(&self) -> &str {
+        match &self.outcome {
+            Outcome::Answered(Answer::Response(text) | Answer::Error(text)) => text,
+            Outcome::TimedOut | Outcome::Exited => "",
+        }
+    }
+}
 
 /// A function that runs; it ends when this is dropped.
 #[derive(Debug)]
@@ -64,32 +113,25 @@ impl Function {
             Deadline::After(time) => time,
             Deadline::Header(_) => self.timeout,
         };
-        let exited = CancellationToken::new();
+        let exited = self.child.wait().map(drop).shared();
         let invocations = events.into_iter().map(|event| {
             let invoked = self.runtime.begin(event, deadline);
             let (ids, exited) = (invoked.ids.clone(), exited.clone());
             async move {
                 let outcome = tokio::select! {
                     biased;
-                    answer = timeout(time.saturating_add(GRACE), invoked.answer()) => match answer {
-                        Ok(Some(answer)) => Outcome::Answered(answer),
-                        Ok(None) => Outcome::Exited,
+                    answer = timeout(time.saturating_add(GRACE), invoked.answer) => match answer {
+                        Ok(Ok(answer)) => Outcome::Answered(answer),
+                        Ok(Err(_)) => Outcome::Exited,
                         Err(_) => Outcome::TimedOut,
                     },
-                    () = exited.cancelled() => Outcome::Exited,
+                    () = exited => Outcome::Exited,
                 };
                 Invocation { outcome, took: start.elapsed(), ids }
             }
         });
-        let mut all = std::pin::pin!(join_all(invocations));
-        let invocations = tokio::select! {
-            biased;
-            invocations = &mut all => invocations,
-            _ = self.child.wait() => {
-                exited.cancel();
-                all.await
-            }
-        };
+        let invocations = join_all(invocations).await;
+        drop(exited);
         if invocations.iter().any(|invocation| invocation.outcome == Outcome::TimedOut) {
             let _ = self.child.kill().await;
         }
@@ -102,13 +144,11 @@ impl Function {
     }
 
     /// All that it wrote so far.
-    #[must_use]
     pub fn logs(&self) -> String {
         lock(&self.logs).clone()
     }
 
     /// The lines with this message that it logged so far.
-    #[must_use]
     pub fn lines(&self, message: &str) -> Vec<Value> {
         let logs = self.logs();
         let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -129,16 +169,9 @@ impl Function {
         self.wait_for_lines("order", count).await
     }
 
-    /// The moment just before its process began.
-    #[must_use]
-    pub fn spawned(&self) -> Instant {
-        self.spawned
-    }
-
-    /// When things happened, as the Runtime API saw them.
-    #[must_use]
-    pub fn moments(&self) -> Moments {
-        self.runtime.moments()
+    /// When its process began, or just before, and when things happened last, as the Runtime API saw them.
+    pub fn moments(&self) -> (Instant, Moments) {
+        (self.spawned, self.runtime.moments())
     }
 
     /// Ends it, and returns when it is gone.
@@ -147,13 +180,11 @@ impl Function {
     }
 
     /// Its process id, while it runs.
-    #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// A figure of its process in kibibytes, such as `VmRSS` or `VmHWM`.
-    #[must_use]
     pub fn memory_kib(&self, figure: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))?;
@@ -161,7 +192,6 @@ impl Function {
     }
 
     /// How many sockets and files it has open.
-    #[must_use]
     pub fn descriptors(&self) -> Option<usize> {
         Some(std::fs::read_dir(format!("/proc/{}/fd", self.pid()?)).ok()?.count())
     }

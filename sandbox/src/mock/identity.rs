@@ -1,11 +1,12 @@
 //! The merchants that the mocks know.
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::rsa::Key;
 
 /// Which of WeChat Pay's two kinds of merchant signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MchType {
     /// 服务商: every request names the `sub_mch_id` whose order it is about.
     Partner,
@@ -14,7 +15,7 @@ pub enum MchType {
 }
 
 /// One of WeChat Pay's two interfaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Api {
     /// API v2: XML, and a key that both sides have.
     V2,
@@ -53,7 +54,7 @@ pub struct Merchant {
 }
 
 /// What can be wrong with a merchant's secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Flaw {
     /// It has somebody else's key.
     WrongKey,

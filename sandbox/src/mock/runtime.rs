@@ -1,18 +1,23 @@
 //! Lambda's Runtime API, from which a function takes its events, and Lambda's Invoke API, by which others call it.
 
-mod http;
-
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use axum::http::StatusCode;
-use serde_json::{Value, json};
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Path, State},
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::Response,
+    routing::{get, post},
+};
+use serde_json::json;
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Mutex as AsyncMutex, mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -21,36 +26,36 @@ use crate::mock::{
     lock,
 };
 
-/// How long an Invoke waits for a function that was connected before, and may be between two events.
+/// How long an Invoke waits for a function that may be between two events.
 const RECONNECT_TIME: Duration = Duration::from_secs(1);
 
-/// The Runtime API of one function; clones share the same queue of events.
+/// How long an Invoke by curl or an SDK may take: the longest time that API Gateway would give.
+const INVOKE_TIME: Duration = Duration::from_secs(29);
+
+/// Largest event and answer, in bytes: Lambda's 6 MB, and room for its own wrapping.
+const MAX_PAYLOAD: usize = 6 * 1024 * 1024 + 100 * 1024;
+
+/// The Runtime API of one function; clones share the same events.
 #[derive(Clone, Debug)]
 pub struct RuntimeApi {
-    address: SocketAddr,
     shared: Arc<Shared>,
     _server: Arc<Server>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    port: u16,
-    queue: Mutex<Queue>,
-    /// An event has come.
-    event: Notify,
-    /// How often the function has asked for an event, and how many of these requests wait for one.
-    nexts: watch::Sender<Nexts>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Nexts {
-    made: u64,
-    waiting: usize,
+    address: SocketAddr,
+    events: mpsc::UnboundedSender<Event>,
+    /// What of them no function has yet.
+    waiting: AsyncMutex<mpsc::UnboundedReceiver<Event>>,
+    /// How many requests of the function wait for an event.
+    nexts: watch::Sender<usize>,
+    state: Mutex<RunState>,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Event>,
+struct RunState {
+    /// Where the answer goes, by request id.
     running: HashMap<String, oneshot::Sender<Answer>>,
     invocations: u64,
     client_context: Option<String>,
@@ -60,9 +65,7 @@ struct Queue {
 /// When things happened, as the API itself saw them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moments {
-    /// The function first asked for an event: its start was over.
-    pub first_next: Option<Instant>,
-    /// The last event was handed to it.
+    /// The last event was handed to the function.
     pub handed_over: Option<Instant>,
     /// Its last answer came.
     pub answered: Option<Instant>,
@@ -70,10 +73,9 @@ pub struct Moments {
 
 #[derive(Debug)]
 struct Event {
-    ids: Ids,
     payload: String,
-    deadline_ms: u64,
-    client_context: Option<String>,
+    headers: Vec<(&'static str, String)>,
+    request_id: String,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -86,30 +88,13 @@ pub struct Ids {
     pub trace_id: String,
 }
 
-impl Ids {
-    /// The ids of the nth invocation of the API at this port.
-    fn new(port: u16, number: u64) -> Self {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Self {
-            request_id: format!("{port:08}-0000-4000-8000-{number:012}"),
-            trace_id: format!("Root=1-{seconds:08x}-{port:012x}{number:012x};Parent={number:016x};Sampled=0"),
-        }
-    }
-}
-
 /// An invocation that is under way.
 #[derive(Debug)]
 pub struct Invoked {
     /// Its ids.
     pub ids: Ids,
-    answer: oneshot::Receiver<Answer>,
-}
-
-impl Invoked {
-    /// Waits for the function's answer, however long that takes; `None` if it never comes.
-    pub async fn answer(self) -> Option<Answer> {
-        self.answer.await.ok()
-    }
+    /// Where the function's answer comes; an error if it never does.
+    pub answer: oneshot::Receiver<Answer>,
 }
 
 /// What a function answered.
@@ -130,217 +115,165 @@ pub enum Deadline {
     Header(u64),
 }
 
-impl Deadline {
-    fn header(self) -> u64 {
-        match self {
-            Self::After(time) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                u64::try_from((now + time).as_millis()).unwrap_or(u64::MAX)
-            }
-            Self::Header(value) => value,
-        }
-    }
-}
-
 impl RuntimeApi {
     /// Starts the API; port 0 lets the system choose.
-    ///
-    /// # Errors
-    /// When the address is taken.
     pub async fn start(address: SocketAddr) -> anyhow::Result<Self> {
         let listener = BreakableListener::bind(address, Connections::default(), None).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
-        let shared = Arc::new(Shared {
-            port: address.port(),
-            queue: Mutex::default(),
-            event: Notify::new(),
-            nexts: watch::Sender::default(),
-        });
-        let server = Server::start(listener, http::router(Arc::clone(&shared)));
-        Ok(Self { address, shared, _server: Arc::new(server) })
+        let (events, waiting) = mpsc::unbounded_channel();
+        let (nexts, state) = (watch::Sender::default(), Mutex::default());
+        let shared = Arc::new(Shared { address, events, waiting: AsyncMutex::new(waiting), nexts, state });
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/{kind}", post(answer))
+            .route("/2015-03-31/functions/{name}/invocations", post(invoke))
+            // A function that can't start ends by itself, and whoever started it has its output.
+            .route("/2018-06-01/runtime/init/error", post(StatusCode::ACCEPTED))
+            .layer(DefaultBodyLimit::max(MAX_PAYLOAD))
+            .with_state(Arc::clone(&shared));
+        Ok(Self { shared, _server: Arc::new(Server::start(listener, router)) })
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
-    #[must_use]
     pub fn authority(&self) -> String {
-        self.address.to_string()
-    }
-
-    /// Waits until the function has asked for its first event: its start is over.
-    pub async fn started(&self) {
-        // The sender lives in `self`, so the wait can't fail.
-        let _ = self.shared.nexts.subscribe().wait_for(|nexts| nexts.made > 0).await;
+        self.shared.address.to_string()
     }
 
     /// When things happened last.
-    #[must_use]
     pub fn moments(&self) -> Moments {
-        self.shared.queue().moments
+        lock(&self.shared.state).moments
     }
 
     /// Sets the client context of the invocations from now on, which Lambda passes on from whoever calls Invoke.
     pub fn set_client_context(&self, client_context: Option<&str>) {
-        self.shared.queue().client_context = client_context.map(str::to_owned);
+        lock(&self.shared.state).client_context = client_context.map(str::to_owned);
     }
 
     /// Hands an event to the function. Several can be under way at once; how many of them run at once is up to how many
     /// the function asks for.
-    #[must_use]
     pub fn begin(&self, payload: String, deadline: Deadline) -> Invoked {
         self.shared.begin(payload, deadline)
     }
 
-    /// Hands an event to the function and waits for its answer, however long that takes; `None` if it never comes.
-    pub async fn invoke(&self, payload: String, deadline: Deadline) -> Option<Answer> {
-        self.begin(payload, deadline).answer().await
-    }
-
     /// Waits until a function waits for an event.
     pub async fn connected(&self) {
-        // The sender lives in `self`, so the wait can't fail.
-        let _ = self.shared.nexts.subscribe().wait_for(|nexts| nexts.waiting > 0).await;
-    }
-
-    /// Whether a function is there: it waits for an event, or works on one.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.shared.is_connected()
+        self.shared.connected().await;
     }
 }
 
 impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        lock(&self.queue)
-    }
-
     fn begin(&self, payload: String, deadline: Deadline) -> Invoked {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let deadline_ms = match deadline {
+            Deadline::After(time) => (now + time).as_millis(),
+            Deadline::Header(value) => value.into(),
+        };
+        let mut state = lock(&self.state);
+        state.invocations += 1;
+        let (seconds, port, number) = (now.as_secs(), self.address.port(), state.invocations);
+        let ids = Ids {
+            request_id: format!("{port:08}-0000-4000-8000-{number:012}"),
+            trace_id: format!("Root=1-{seconds:08x}-{port:012x}{number:012x};Parent={number:016x};Sampled=0"),
+        };
+        let arn = "arn:aws:lambda:eu-central-1:123456789012:function:close-order";
+        let mut headers = vec![
+            ("lambda-runtime-aws-request-id", ids.request_id.clone()),
+            ("lambda-runtime-deadline-ms", deadline_ms.to_string()),
+            ("lambda-runtime-invoked-function-arn", arn.to_owned()),
+            ("lambda-runtime-trace-id", ids.trace_id.clone()),
+            ("content-type", "application/json".to_owned()),
+        ];
+        headers.extend(state.client_context.clone().map(|context| ("lambda-runtime-client-context", context)));
         let (sender, answer) = oneshot::channel();
-        let mut queue = self.queue();
-        queue.invocations += 1;
-        let ids = Ids::new(self.port, queue.invocations);
-        let client_context = queue.client_context.clone();
-        let event = Event { ids: ids.clone(), payload, deadline_ms: deadline.header(), client_context, answer: sender };
-        queue.waiting.push_back(event);
-        drop(queue);
-        self.event.notify_one();
+        // The receiver lives beside the sender, so this can't fail.
+        let _ = self.events.send(Event { payload, headers, request_id: ids.request_id.clone(), answer: sender });
         Invoked { ids, answer }
     }
 
-    fn is_connected(&self) -> bool {
+    async fn connected(&self) {
+        // The sender lives in `self`, so the wait can't fail.
+        let _ = self.nexts.subscribe().wait_for(|&waiting| waiting > 0).await;
+    }
+
+    /// Whether a function is there: it works on an event, or asks for one soon.
+    async fn is_connected(&self) -> bool {
         // A function that died over an event is not there, once whoever sent the event has given up.
-        let is_running = || self.queue().running.values().any(|answer| !answer.is_closed());
-        self.nexts.borrow().waiting > 0 || is_running()
-    }
-
-    /// Waits for a function that was there before, and may be between two events; whether it is there.
-    async fn wait_for_function(&self) -> bool {
-        if self.is_connected() {
-            return true;
-        }
-        if self.nexts.borrow().made == 0 {
-            return false;
-        }
-        timeout(RECONNECT_TIME, self.nexts.subscribe().wait_for(|nexts| nexts.waiting > 0)).await.is_ok()
-    }
-
-    fn answered(&self, id: &str, answer: Answer) -> StatusCode {
-        let now = Instant::now();
-        let mut queue = self.queue();
-        queue.moments.answered = Some(now);
-        match queue.running.remove(id) {
-            Some(sender) => {
-                let _ = sender.send(answer);
-                StatusCode::ACCEPTED
-            }
-            None => StatusCode::BAD_REQUEST,
-        }
+        let is_running = lock(&self.state).running.values().any(|answer| !answer.is_closed());
+        is_running || timeout(RECONNECT_TIME, self.connected()).await.is_ok()
     }
 }
 
 /// A request for an event that waits; also until its connection is gone.
-struct Waiting<'a>(&'a watch::Sender<Nexts>);
-
-impl<'a> Waiting<'a> {
-    fn begin(nexts: &'a watch::Sender<Nexts>) -> Self {
-        nexts.send_modify(|nexts| {
-            nexts.made += 1;
-            nexts.waiting += 1;
-        });
-        Self(nexts)
-    }
-}
+struct Waiting<'a>(&'a watch::Sender<usize>);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|nexts| nexts.waiting -= 1);
+        self.0.send_modify(|waiting| *waiting -= 1);
     }
 }
 
-impl Queue {
-    /// The next event, which runs from now on.
-    fn next(&mut self) -> Option<HandedOver> {
-        // Whoever sent one that is closed has given up: a function that comes later must not close that order.
-        while let Some(event) = self.waiting.pop_front() {
-            if event.answer.is_closed() {
-                continue;
-            }
-            self.running.insert(event.ids.request_id.clone(), event.answer);
-            self.moments.handed_over = Some(Instant::now());
-            let Ids { request_id, trace_id } = event.ids;
-            let mut headers = vec![
-                ("lambda-runtime-aws-request-id", request_id),
-                ("lambda-runtime-deadline-ms", event.deadline_ms.to_string()),
-                (
-                    "lambda-runtime-invoked-function-arn",
-                    "arn:aws:lambda:eu-central-1:123456789012:function:close-order".to_owned(),
-                ),
-                ("lambda-runtime-trace-id", trace_id),
-                ("content-type", "application/json".to_owned()),
-            ];
-            headers.extend(event.client_context.map(|context| ("lambda-runtime-client-context", context)));
-            return Some(HandedOver { headers, payload: event.payload });
+async fn next(State(shared): State<Arc<Shared>>) -> Response {
+    shared.nexts.send_modify(|waiting| *waiting += 1);
+    let _waiting = Waiting(&shared.nexts);
+    let mut events = shared.waiting.lock().await;
+    // Whoever sent one that is closed has given up: a function that comes later must not close that order.
+    while let Some(Event { payload, headers, request_id, answer }) = events.recv().await {
+        if answer.is_closed() {
+            continue;
         }
-        None
-    }
-}
-
-/// An event as the function gets it.
-struct HandedOver {
-    headers: Vec<(&'static str, String)>,
-    payload: String,
-}
-
-impl Answer {
-    fn error(error_type: &str, message: &str) -> Self {
-        Self::Error(json!({"errorType": error_type, "errorMessage": message}).to_string())
-    }
-
-    /// The result, as JSON; `Null` for a function error.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        match self {
-            Self::Response(text) => serde_json::from_str(text).unwrap_or_default(),
-            Self::Error(_) => Value::Null,
-        }
-    }
-
-    /// The `errorType` of a function error.
-    #[must_use]
-    pub fn error_type(&self) -> Option<String> {
-        match self {
-            Self::Response(_) => None,
-            Self::Error(text) => {
-                let error: Value = serde_json::from_str(text).unwrap_or_default();
-                error.get("errorType").and_then(Value::as_str).map(str::to_owned)
+        let mut state = lock(&shared.state);
+        state.running.insert(request_id, answer);
+        state.moments.handed_over = Some(Instant::now());
+        let mut response = Response::new(Body::from(payload));
+        for (name, value) in headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(HeaderName::from_static(name), value);
             }
         }
+        return response;
     }
+    Response::new(Body::empty())
+}
 
-    /// The text that the function sent.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Response(text) | Self::Error(text) => text,
-        }
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    Path((id, kind)): Path<(String, String)>,
+    body: String,
+) -> StatusCode {
+    let now = Instant::now();
+    let answer = match &*kind {
+        "response" => Answer::Response(body),
+        "error" => Answer::Error(body),
+        _ => return StatusCode::NOT_FOUND,
+    };
+    let mut state = lock(&shared.state);
+    state.moments.answered = Some(now);
+    let Some(sender) = state.running.remove(&id) else { return StatusCode::BAD_REQUEST };
+    let _ = sender.send(answer);
+    StatusCode::ACCEPTED
+}
+
+/// Lambda's own Invoke, for curl and the AWS SDKs.
+async fn invoke(State(shared): State<Arc<Shared>>, body: String) -> Response {
+    let error =
+        |name: &str, message: &str| Answer::Error(json!({"errorType": name, "errorMessage": message}).to_string());
+    let answer = if shared.is_connected().await {
+        let payload = if body.is_empty() { "{}".to_owned() } else { body };
+        let answer = shared.begin(payload, Deadline::After(INVOKE_TIME)).answer;
+        timeout(INVOKE_TIME, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| {
+            let message = format!("the function did not answer within {} seconds", INVOKE_TIME.as_secs());
+            error("Sandbox.Timedout", &message)
+        })
+    } else {
+        let api = format!("127.0.0.1:{}", shared.address.port());
+        let message = format!("no function is connected: start close-order with AWS_LAMBDA_RUNTIME_API={api}");
+        error("Sandbox.NoFunction", &message)
+    };
+    let is_error = matches!(answer, Answer::Error(_));
+    let (Answer::Response(body) | Answer::Error(body)) = answer;
+    let mut response = Response::new(Body::from(body));
+    if is_error {
+        response.headers_mut().insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
     }
+    response
 }

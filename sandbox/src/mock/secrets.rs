@@ -1,216 +1,107 @@
 //! Secrets Manager: `GetSecretValue` over the AWS JSON protocol, of the sandbox's own secret and of others by name.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::mock::aws_json::{AwsServer, Reaction, Service};
+pub use super::aws_json::Failure;
+use super::aws_json::{AwsMock, Rejection, Service, UNKNOWN};
 
 /// The name of the secret.
 pub const SECRET_ID: &str = "wechat-pay/close-order";
 
 /// The ARN of the secret.
-pub const SECRET_ARN: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:wechat-pay/close-order-SaNdBx";
-
-/// What goes wrong with a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The function's role may not read the secret.
-    AccessDenied,
-    /// The secret is gone.
-    NotFound,
-    /// The secret is marked for deletion.
-    InvalidRequest,
-    /// The secret can't be decrypted.
-    DecryptionFailure,
-    /// AWS has a fault.
-    InternalError,
-    /// Too many reads.
-    Throttled,
-    /// HTTP status 503 without a body.
-    Unavailable,
-    /// No answer ever comes.
-    Hang,
-    /// The connection is reset.
-    Reset,
-    /// The connection is reset if it was used before, as one that died while the process was frozen.
-    ResetOnReuse,
-}
+const SECRET_ARN: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:wechat-pay/close-order-SaNdBx";
 
 /// The mock; clones share the same secrets.
-#[derive(Clone, Debug)]
-pub struct Secrets(AwsServer<State>);
+pub type Secrets = AwsMock<Vault>;
+
+/// The secrets by name.
+#[derive(Debug, Default)]
+pub struct Vault(HashMap<String, Secret>);
 
 #[derive(Debug)]
-struct State {
-    /// By name. The sandbox's own is always there.
-    secrets: HashMap<String, Secret>,
-    failure: Option<Failure>,
-    delay: Duration,
-    reads: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
 struct Secret {
-    value: SecretValue,
+    /// `SecretString` or `SecretBinary`.
+    kind: &'static str,
+    value: String,
     version: u32,
 }
 
-#[derive(Clone, Debug)]
-enum SecretValue {
-    String(String),
-    Binary(Vec<u8>),
-}
-
 impl Secrets {
-    /// Starts Secrets Manager with one secret; port 0 lets the system choose.
-    ///
-    /// # Errors
-    /// When the address is taken.
-    pub async fn start(address: SocketAddr, secret: &Value) -> anyhow::Result<Self> {
-        Self::start_over(None, address, secret).await
+    /// Starts Secrets Manager with one secret, over TLS if told how; port 0 lets the system choose.
+    pub async fn start(tls: Option<Arc<ServerConfig>>, address: SocketAddr, secret: &Value) -> anyhow::Result<Self> {
+        let secrets = Self::serve(tls, address, Vault::default()).await?;
+        secrets.set(secret);
+        Ok(secrets)
     }
 
-    /// Starts Secrets Manager, over TLS if told how.
-    ///
-    /// # Errors
-    /// When the address is taken.
-    pub async fn start_over(
-        tls: Option<Arc<ServerConfig>>,
-        address: SocketAddr,
-        secret: &Value,
-    ) -> anyhow::Result<Self> {
-        let secret = Secret { value: SecretValue::String(secret.to_string()), version: 1 };
-        let secrets = HashMap::from([(SECRET_ID.to_owned(), secret)]);
-        let state = State { secrets, failure: None, delay: Duration::ZERO, reads: Vec::new() };
-        Ok(Self(AwsServer::start(tls, address, state).await?))
-    }
-
-    /// The value of `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
-    #[must_use]
-    pub fn url(&self) -> String {
-        self.0.url()
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.0.address()
-    }
-
-    /// Replaces the secret.
+    /// Replaces the sandbox's own secret.
     pub fn set(&self, secret: &Value) {
-        self.set_text(&secret.to_string());
+        self.put(SECRET_ID, secret);
     }
 
-    /// Replaces the secret by any text.
+    /// Replaces the sandbox's own secret by any text.
     pub fn set_text(&self, secret: &str) {
-        self.replace(SECRET_ID, SecretValue::String(secret.to_owned()));
+        self.replace(SECRET_ID, "SecretString", secret.to_owned());
     }
 
-    /// Replaces the secret by secret binary.
+    /// Replaces the sandbox's own secret by secret binary.
     pub fn set_binary(&self, secret: &[u8]) {
-        self.replace(SECRET_ID, SecretValue::Binary(secret.to_vec()));
+        self.replace(SECRET_ID, "SecretBinary", BASE64_STANDARD.encode(secret));
     }
 
     /// Adds another secret by its name, or replaces it.
     pub fn put(&self, name: &str, secret: &Value) {
-        self.replace(name, SecretValue::String(secret.to_string()));
+        self.replace(name, "SecretString", secret.to_string());
     }
 
     /// Deletes a secret.
     pub fn delete(&self, name: &str) {
-        self.0.lock().secrets.remove(name);
+        self.lock().service.0.remove(name);
     }
 
-    fn replace(&self, name: &str, value: SecretValue) {
-        let secrets = &mut self.0.lock().secrets;
+    fn replace(&self, name: &str, kind: &'static str, value: String) {
+        let secrets = &mut self.lock().service.0;
         let version = secrets.get(name).map_or(1, |secret| secret.version + 1);
-        secrets.insert(name.to_owned(), Secret { value, version });
-    }
-
-    /// Makes every read go wrong, or none.
-    pub fn set_failure(&self, failure: Option<Failure>) {
-        self.0.lock().failure = failure;
-    }
-
-    /// Delays every answer.
-    pub fn set_delay(&self, delay: Duration) {
-        self.0.lock().delay = delay;
+        secrets.insert(name.to_owned(), Secret { kind, value, version });
     }
 
     /// How often a secret was asked for, failures included.
-    #[must_use]
     pub fn reads(&self) -> usize {
-        self.0.lock().reads.len()
+        self.lock().requests.len()
     }
 
     /// How often this secret was asked for, failures included.
-    #[must_use]
     pub fn reads_of(&self, name: &str) -> usize {
-        self.0.lock().reads.iter().filter(|read| *read == name).count()
+        self.lock().requests.iter().filter(|request| request.get("SecretId").is_some_and(|it| it == name)).count()
     }
 }
 
-impl Service for State {
+impl Service for Vault {
     const SIGNING_NAME: &'static str = "secretsmanager";
     const TARGET: &'static str = "secretsmanager.";
+    const INTERNAL_ERROR: &'static str = "InternalServiceError";
 
-    fn receive(&mut self, operation: &str, request: &Value, is_reused: bool) -> Option<Reaction> {
+    fn receive(&mut self, operation: &str, request: &Value, _: &mut dyn FnMut() -> bool) -> Result<Value, Rejection> {
         if operation != "GetSecretValue" {
-            return None;
+            return Err(UNKNOWN);
         }
         let name = match request.get("SecretId").and_then(Value::as_str).unwrap_or_default() {
             SECRET_ARN => SECRET_ID,
             name => name,
         };
-        self.reads.push(name.to_owned());
-        let secret = self.secrets.get(name);
-        let failure = self.failure.filter(|failure| is_reused || *failure != Failure::ResetOnReuse);
-        Some(match (failure, secret) {
-            (None, Some(secret)) => Reaction::Answer(secret.answer(name)),
-            (failure, _) => failure.unwrap_or(Failure::NotFound).reaction(),
-        })
-    }
-
-    fn delay(&self) -> Duration {
-        self.delay
-    }
-}
-
-impl Failure {
-    fn reaction(self) -> Reaction {
-        let (status, name, message) = match self {
-            Self::Hang => return Reaction::Hang,
-            Self::Reset | Self::ResetOnReuse => return Reaction::Reset,
-            Self::Unavailable => return Reaction::Unavailable,
-            Self::AccessDenied => (400, "AccessDeniedException", "not authorized to perform GetSecretValue"),
-            Self::NotFound => (400, "ResourceNotFoundException", "Secrets Manager can't find the specified secret."),
-            Self::InvalidRequest => (400, "InvalidRequestException", "the secret was marked for deletion"),
-            Self::DecryptionFailure => (400, "DecryptionFailure", "the KMS key can't decrypt the secret"),
-            Self::InternalError => (500, "InternalServiceError", "internal error"),
-            Self::Throttled => (400, "ThrottlingException", "Rate exceeded"),
-        };
-        Reaction::error(status, name, message)
-    }
-}
-
-impl Secret {
-    fn answer(&self, name: &str) -> Value {
-        let (kind, value) = match &self.value {
-            SecretValue::String(text) => ("SecretString", text.clone()),
-            SecretValue::Binary(bytes) => ("SecretBinary", BASE64_STANDARD.encode(bytes)),
-        };
-        let arn = SECRET_ARN.replace(SECRET_ID, name);
-        json!({
-            "ARN": arn,
+        let not_found = ("ResourceNotFoundException", "Secrets Manager can't find the specified secret.");
+        let Secret { kind, value, version } = self.0.get(name).ok_or(not_found)?;
+        Ok(json!({
+            "ARN": SECRET_ARN.replace(SECRET_ID, name),
             "Name": name,
-            "VersionId": format!("00000000-0000-4000-8000-{:012}", self.version),
-            kind: value,
+            "VersionId": format!("00000000-0000-4000-8000-{version:012}"),
+            *kind: value,
             "VersionStages": ["AWSCURRENT"],
             "CreatedDate": 1_795_392_000,
-        })
+        }))
     }
 }

@@ -1,6 +1,6 @@
 //! TLS for the mocks, from a certificate authority that nobody else knows.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use tokio_rustls::rustls::{
@@ -17,9 +17,6 @@ pub struct Authority {
 
 impl Authority {
     /// Makes an authority with keys of its own: ECDSA on P-256.
-    ///
-    /// # Errors
-    /// When there is no randomness for keys, or rustls and rcgen disagree.
     pub fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "close-order sandbox");
@@ -41,21 +38,13 @@ impl Authority {
     }
 
     /// The authority's certificate.
-    #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
     /// How a mock serves TLS.
-    #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
-    }
-}
-
-impl fmt::Debug for Authority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Authority")
     }
 }
 

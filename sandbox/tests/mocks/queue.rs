@@ -96,7 +96,7 @@ async fn bench() -> Bench {
     let queue = queue(Duration::from_millis(10)).await;
     let reports = queue.watch();
     let runtime = RuntimeApi::start(LOCAL.into()).await.unwrap();
-    let poller = Poller::start(LOCAL.into(), queue.clone(), runtime.clone(), Duration::ZERO).await.unwrap();
+    let poller = Poller::start(LOCAL.into(), queue.clone(), runtime.clone()).await.unwrap();
     Bench { runtime, poller, reports, _queue: queue }
 }
 

@@ -1,8 +1,7 @@
 //! How a function is started: its program, its environment, its limits.
 
 use std::{
-    collections::BTreeMap,
-    path::PathBuf,
+    ffi::OsStr,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -30,20 +29,19 @@ pub const SESSION_TOKEN: &str = "canarySessionToken0123456789";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A function to be started.
-#[derive(Clone, Debug)]
+#[must_use]
+#[derive(Debug)]
 pub struct FunctionBuilder {
-    program: PathBuf,
-    arguments: Vec<String>,
-    environment: BTreeMap<String, String>,
+    command: Command,
     timeout: Duration,
-    memory_limit: Option<u64>,
 }
 
 impl FunctionBuilder {
     /// A function of this program, with what Lambda itself puts into the environment.
-    #[must_use]
-    pub fn new(program: impl Into<PathBuf>) -> Self {
-        let environment = [
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(program);
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.envs([
             ("AWS_LAMBDA_FUNCTION_NAME", "close-order"),
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
@@ -61,75 +59,46 @@ impl FunctionBuilder {
             ("PATH", "/usr/local/bin:/usr/bin/:/bin"),
             ("LANG", "en_US.UTF-8"),
             ("TZ", ":UTC"),
-        ];
-        Self {
-            program: program.into(),
-            arguments: Vec::new(),
-            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            timeout: Duration::from_secs(20),
-            memory_limit: None,
-        }
+        ]);
+        Self { command, timeout: Duration::from_secs(20) }
     }
 
     /// Adds an argument.
-    #[must_use]
     pub fn arg(mut self, argument: &str) -> Self {
-        self.arguments.push(argument.to_owned());
+        self.command.arg(argument);
         self
     }
 
     /// Sets a variable.
-    #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.environment.insert(name.to_owned(), value.to_owned());
+        self.command.env(name, value);
+        self
+    }
+
+    /// Sets variables.
+    pub fn envs(mut self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.command.envs(variables);
         self
     }
 
     /// Leaves a variable out.
-    #[must_use]
     pub fn env_remove(mut self, name: &str) -> Self {
-        self.environment.remove(name);
+        self.command.env_remove(name);
         self
     }
 
     /// The function's timeout, from which its deadlines come.
-    #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Limits the program's data to so many bytes (`RLIMIT_DATA`, by the shell's `ulimit -d`).
-    #[must_use]
-    pub fn memory_limit(mut self, bytes: u64) -> Self {
-        self.memory_limit = Some(bytes);
-        self
-    }
-
-    /// What runs, without its environment.
-    fn command(&self) -> Command {
-        let mut command = match self.memory_limit {
-            None => Command::new(&self.program),
-            Some(bytes) => {
-                let mut command = Command::new("/bin/sh");
-                let limit = (bytes / 1024).to_string();
-                command.args(["-c", "ulimit -d \"$1\" && shift && exec \"$@\"", "sh", &limit]).arg(&self.program);
-                command
-            }
-        };
-        command.args(&self.arguments);
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        command
-    }
-
-    /// Starts the function and waits until it asks for its first event.
-    ///
-    /// # Errors
-    /// When the program can't be run, or ends before that; the error has what it wrote.
+    /// Starts the function and waits until it asks for its first event. The error of one that ends before that has what it
+    /// wrote.
     pub async fn start(self) -> anyhow::Result<Function> {
         let mut function = self.spawn().await?;
         tokio::select! {
-            () = function.runtime.started() => {}
+            () = function.runtime.connected() => {}
             status = function.child.wait() => {
                 for reader in function.readers {
                     let _ = reader.await;
@@ -144,31 +113,25 @@ impl FunctionBuilder {
     }
 
     /// Starts the function and waits for nothing: an event can be there before it is.
-    ///
-    /// # Errors
-    /// When the program can't be run.
-    pub async fn spawn(self) -> anyhow::Result<Function> {
+    pub async fn spawn(mut self) -> anyhow::Result<Function> {
         let runtime = RuntimeApi::start(([127, 0, 0, 1], 0).into()).await?;
-        let mut command = self.command();
-        command.env("AWS_LAMBDA_RUNTIME_API", runtime.authority()).envs(&self.environment);
+        self.command.env("AWS_LAMBDA_RUNTIME_API", runtime.authority());
         let spawned = Instant::now();
-        let mut child = command.spawn().with_context(|| format!("can't run {}", self.program.display()))?;
+        let mut child = self
+            .command
+            .spawn()
+            .with_context(|| format!("can't run {}", self.command.as_std().get_program().display()))?;
         let logs = Arc::<Mutex<String>>::default();
-        let readers = [
-            child.stdout.take().map(|stdout| collect(stdout, Arc::clone(&logs))),
-            child.stderr.take().map(|stderr| collect(stderr, Arc::clone(&logs))),
-        ];
-        let readers = readers.into_iter().flatten().collect();
+        let stdout = child.stdout.take().map(|stdout| collect(stdout, Arc::clone(&logs)));
+        let stderr = child.stderr.take().map(|stderr| collect(stderr, Arc::clone(&logs)));
+        let readers = stdout.into_iter().chain(stderr).collect();
         Ok(Function { child, spawned, runtime, readers, logs, timeout: self.timeout })
     }
 
     /// Runs a program that is expected to end by itself.
-    ///
-    /// # Errors
-    /// When it can't be run or does not end in time.
-    pub async fn run_to_end(self) -> anyhow::Result<(ExitStatus, String)> {
-        let output = self.command().envs(&self.environment).output();
-        let output = timeout(START_TIMEOUT, output).await.context("the program did not end in time")??;
+    pub async fn run_to_end(mut self) -> anyhow::Result<(ExitStatus, String)> {
+        let output =
+            timeout(START_TIMEOUT, self.command.output()).await.context("the program did not end in time")??;
         let text = [output.stdout, output.stderr].concat();
         Ok((output.status, String::from_utf8_lossy(&text).into_owned()))
     }

@@ -10,6 +10,7 @@ use axum::{
 };
 use serde_json::json;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{MAX_DELAY, MAX_ENTRIES, Queue, event, failed};
 use crate::mock::{
@@ -27,50 +28,34 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Poller {
     address: SocketAddr,
-    _server: Server,
-    _task: Server,
+    _tasks: (Server, AbortOnDropHandle<()>),
 }
 
 impl Poller {
     /// Starts a poller that hands the queue's messages to the function at this Runtime API, one batch at a time, and the
-    /// door at the address. What is posted is delivered after `delay`, unless its own is posted with it.
-    ///
-    /// # Errors
-    /// When the address is taken.
-    pub async fn start(
-        address: SocketAddr,
-        queue: Queue,
-        runtime: RuntimeApi,
-        delay: Duration,
-    ) -> anyhow::Result<Self> {
+    /// door at the address.
+    pub async fn start(address: SocketAddr, queue: Queue, runtime: RuntimeApi) -> anyhow::Result<Self> {
         let listener = BreakableListener::bind(address, Connections::default(), None).await?;
         let address = axum::serve::Listener::local_addr(&listener)?;
-        let router = Router::new().route("/", post(take)).with_state((queue.clone(), delay));
-        let task = Server::spawn(async move { poll(&queue, &runtime).await });
-        Ok(Self { address, _server: Server::start(listener, router), _task: task })
+        let router = Router::new().route("/", post(take)).with_state(queue.clone());
+        let poller = AbortOnDropHandle::new(tokio::spawn(async move { poll(&queue, &runtime).await }));
+        Ok(Self { address, _tasks: (Server::start(listener, router), poller) })
     }
 
     /// Where messages are posted.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 }
 
-async fn take(State((queue, delay)): State<(Queue, Duration)>, uri: Uri, body: String) -> (StatusCode, String) {
-    let Some(delay) = own_delay(uri.query(), delay).filter(|_| !body.is_empty()) else {
+async fn take(State(queue): State<Queue>, uri: Uri, body: String) -> (StatusCode, String) {
+    let delay = uri.query().map_or(Some(0), |query| query.strip_prefix("delay=")?.parse().ok());
+    let Some(delay) = delay.filter(|&delay| delay <= MAX_DELAY && !body.is_empty()) else {
         let message = format!("post a message, to ?delay=SECONDS if it has a delay of its own: at most {MAX_DELAY}");
         return (StatusCode::BAD_REQUEST, json!({"message": message}).to_string());
     };
-    let id = queue.send(&body, delay);
-    (StatusCode::OK, json!({"MessageId": id, "DelaySeconds": delay.as_secs()}).to_string())
-}
-
-/// A message's delay; `None` if the query asks for one that there is not.
-fn own_delay(query: Option<&str>, default: Duration) -> Option<Duration> {
-    let Some(query) = query else { return Some(default) };
-    let seconds: u16 = query.strip_prefix("delay=")?.parse().ok()?;
-    (seconds <= MAX_DELAY).then(|| Duration::from_secs(seconds.into()))
+    let id = queue.send(&body, Duration::from_secs(delay.into()));
+    (StatusCode::OK, json!({"MessageId": id, "DelaySeconds": delay}).to_string())
 }
 
 /// Delivers what is visible, for ever. Without a function nothing is received, and nothing fails.
@@ -82,9 +67,11 @@ async fn poll(queue: &Queue, runtime: &RuntimeApi) {
             sleep(POLL).await;
             continue;
         }
-        let invocation = runtime.invoke(event(&batch).to_string(), Deadline::After(FUNCTION_TIME));
-        let answer = timeout(FUNCTION_TIME, invocation).await.ok().flatten();
-        let failed = answer.filter(|it| matches!(it, Answer::Response(_))).and_then(|it| failed(&it.json()));
+        let invoked = runtime.begin(event(&batch).to_string(), Deadline::After(FUNCTION_TIME));
+        let failed = match timeout(FUNCTION_TIME, invoked.answer).await {
+            Ok(Ok(Answer::Response(text))) => failed(&serde_json::from_str(&text).unwrap_or_default()),
+            _ => None,
+        };
         queue.finish(&batch, failed.as_ref());
     }
 }
