@@ -13,8 +13,9 @@
 //!   documented; the mock answers `TRADE_STATE_ERROR`.
 //! - Error texts are those that real replies were seen with; the real gateway has more of them.
 //!
-//! Of AWS there is only what the function meets: `GetSecretValue`, `PutEvents`, the Runtime API and `Invoke`. Signatures
-//! of requests to AWS must be there and name the service, and are not recomputed; there are no permissions and no rules.
+//! Of AWS there is only what the function meets: `GetSecretValue`, `PutEvents`, three calls of SQS, the Runtime API and
+//! `Invoke`. Signatures of requests to AWS must be there and name the service, and are not recomputed; there are no
+//! permissions and no rules.
 
 mod aws_json;
 pub mod event_bus;

@@ -12,12 +12,14 @@ const INTRODUCTION: &str = "\
 What happens to an order is said by what its number begins with (upper-case letters, up to the first character that is
 not a letter, as in ORDERPAID_20261123_0001). The order of any other number is unpaid, and closed by the call.";
 
+const CLOSE: Option<Call> = Some(Call::CloseOrder);
+
 /// A prefix, what `--help` says of it, and what it stands for.
 type Row<T> = (&'static str, &'static str, T);
 
 fn states() -> [Row<Unknown>; 9] {
     let none = Unknown::default();
-    let unknown_to_closes = Unknown { fault: close(Fault::Error("ORDERNOTEXIST")), order: None };
+    let unknown_to_closes = Unknown { fault: Some((CLOSE, Fault::Error("ORDERNOTEXIST"))), order: None };
     [
         ("ORDERPAID", "paid", order(Success)),
         ("REFUND", "paid, and refunded since", order(Refund)),
@@ -106,12 +108,6 @@ fn order(order: impl Into<Order>) -> Unknown {
     Unknown { order: Some(order.into()), fault: None }
 }
 
-/// What goes wrong with every close.
-#[expect(clippy::unnecessary_wraps, reason = "it is a field of an order's start")]
-fn close(fault: Fault) -> Option<(Option<Call>, Fault)> {
-    Some((Some(Call::CloseOrder), fault))
-}
-
 /// The prefixes, for `--help`.
 pub fn help() -> String {
     let mut help = INTRODUCTION.to_owned();
@@ -139,7 +135,7 @@ pub fn start_of(out_trade_no: &str) -> Unknown {
         return start;
     }
     let (call, word) = match (word.strip_prefix("CLOSE"), word.strip_prefix("QUERY")) {
-        (Some(word), _) => (Some(Call::CloseOrder), word),
+        (Some(word), _) => (CLOSE, word),
         (_, Some(word)) => (Some(Call::OrderQuery), word),
         _ => (None, word),
     };
