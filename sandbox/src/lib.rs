@@ -74,7 +74,7 @@ impl Sandbox {
         identity: Identity,
     ) -> anyhow::Result<Self> {
         let tls = authority.map(Authority::server);
-        let gateway = Gateway::start_over(tls.clone(), identity.clone(), &wechat_pay).await?;
+        let gateway = Gateway::start(tls.clone(), identity.clone(), &wechat_pay).await?;
         let secrets = Secrets::start(tls.clone(), aws[0], &identity.secret()).await?;
         let events = EventBus::start(tls, aws[1]).await?;
         Ok(Self { gateway, secrets, events, identity })

@@ -241,7 +241,7 @@ async fn a_connect_timeout_does_not_undo_a_reply_in_hand() {
 async fn a_cause_says_what_is_wrong_in_one_fixed_phrase() {
     let [trusted, other] = [Authority::new().unwrap(), Authority::new().unwrap()];
     let loopback = [SocketAddr::from(([127, 0, 0, 1], 0))];
-    let stranger = Gateway::start_over(Some(other.server()), Identity::default(), &loopback).await.unwrap();
+    let stranger = Gateway::start(Some(other.server()), Identity::default(), &loopback).await.unwrap();
     let roots = std::env::temp_dir().join(format!("close-order-causes-{}.pem", std::process::id()));
     std::fs::write(&roots, trusted.pem()).unwrap();
     let sandbox = Sandbox::start().await.unwrap();
@@ -407,7 +407,7 @@ async fn a_final_reply_is_never_asked_for_twice() {
 async fn a_hanging_endpoint_does_not_use_up_a_short_invocation() {
     let invoke = |seconds: u64| async move {
         let mut world = world().await;
-        world.sandbox.gateway.endpoints()[0].set_fault(Some(Fault::Hang));
+        world.sandbox.gateway.fault_on_endpoint(0, None, Fault::Hang);
         let invocation = world.function.invoke_within(&order(ORDER), ms(seconds * 1000)).await;
         assert_eq!(invocation.json()["outcome"], "closed", "{seconds} s: {invocation:?}");
         world.function.invoke_within(&order("2"), ms(seconds * 1000)).await;

@@ -387,7 +387,7 @@ async fn with_closeorder_down_the_query_still_tells() {
 #[tokio::test]
 async fn an_endpoint_whose_query_hangs_is_second_choice_from_then_on() {
     let mut world = short().await;
-    world.sandbox.gateway.endpoints()[0].set_call_fault(Call::OrderQuery, Some(Fault::Hang));
+    world.sandbox.gateway.fault_on_endpoint(0, Some(Call::OrderQuery), Fault::Hang);
     for (number, endpoints) in [("1", vec![0, 0, 1]), ("2", vec![1, 1])] {
         world.sandbox.gateway.put_order(number, TradeState::NotPay);
         world.sandbox.gateway.clear_received();

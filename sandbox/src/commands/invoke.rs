@@ -79,7 +79,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => one_order(&answer, &function).await,
     };
     for received in sandbox.gateway.received() {
-        report::exchange(&received, &sandbox.gateway, args.wire);
+        report::exchange(&received, args.wire);
     }
     sandbox.events.events().iter().for_each(report::event);
     writeln!(std::io::stdout(), "{answer:#}")?;

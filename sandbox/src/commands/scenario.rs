@@ -33,18 +33,14 @@ fn states() -> [Row<Unknown>; 9] {
     ]
 }
 
-fn untruths() -> [Row<Unknown>; 12] {
+fn untruths() -> [Row<Unknown>; 9] {
     let open = || Order::from(NotPay);
     let not_sticking = |times| Order { closes_not_sticking: times, ..open() };
     let late = order(Order { queries_lagging: Times::Next(3), ..Success.into() });
     let missed = |times, state: TradeState| order(Order { queries_missing: times, ..state.into() });
     let [once, always] = [Times::Next(1), Times::Always];
-    let twice = Unknown { fault: Some((CLOSE, Fault::ReplyTwice)), ..order(open()) };
-    let later = Order { queries_finding: once, queries_missing: always, ..not_sticking(always) };
     // Another close was under way, which made of the order what it is now.
     let limited = |state| order(Order { closes_limited: once, state_after_limit: Some(state), ..open() });
-    let surplus = "paid, but a reply too many is on the connection: the close gets another order's SUCCESS, and what is
-sent on the same connection next the close's own reply";
     [
         (
             "NOTSTICKING",
@@ -57,15 +53,8 @@ sent on the same connection next the close's own reply";
         ("LIMITEDPAID", "a close answers FREQUENCY_LIMITED, and the order is paid then", limited(Success)),
         ("LIMITEDCLOSED", "a close answers FREQUENCY_LIMITED, and the order is closed then", limited(Closed)),
         ("MISSEDONCE", "the first query says ORDERNOTEXIST, the next ones find the order", missed(once, NotPay)),
-        (
-            "MISSEDLATER",
-            "no close sticks; the first query finds the order, the next ones say ORDERNOTEXIST",
-            order(later),
-        ),
         ("USERPAYINGMISSED", "a close answers USERPAYING, a query ORDERNOTEXIST", missed(always, UserPaying)),
         ("PAYERRORMISSED", "a close answers TRADE_STATE_ERROR, a query ORDERNOTEXIST", missed(always, PayError)),
-        ("SURPLUS", surplus, Unknown { fault: Some((CLOSE, Fault::Surplus)), ..order(Success) }),
-        ("REPLYTWICE", "the reply to each close is on the connection twice", twice),
     ]
 }
 

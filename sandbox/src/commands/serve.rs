@@ -90,7 +90,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             Some(exchange) = exchanges.recv() => {
-                report::exchange(&exchange, &sandbox.gateway, false);
+                report::exchange(&exchange, false);
                 // What was shown is of no more use here.
                 sandbox.gateway.clear_received();
             }

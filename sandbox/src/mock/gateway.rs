@@ -4,9 +4,7 @@
 //! One gateway has one or more endpoints in front of it, as the real one has (`api.mch.weixin.qq.com`,
 //! `api2.mch.weixin.qq.com`).
 
-mod call;
 mod endpoint;
-mod exchange;
 mod fault;
 mod order;
 mod reply;
@@ -18,10 +16,9 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-pub use call::Call;
 pub use endpoint::Endpoint;
 pub use fault::{Fault, Times, V3Fault};
 pub use order::{OPENID, Order, TradeState, transaction_id};
@@ -33,13 +30,28 @@ use crate::mock::{
     lock,
     signed_xml::{Fields, read_xml},
 };
-use state::GatewayState;
+use fault::Planned;
+use state::{ANY_ORDER, GatewayState};
 
 /// The gateway; clones share the same orders.
 #[derive(Clone, Debug)]
 pub struct Gateway {
     state: Arc<Mutex<GatewayState>>,
     endpoints: Arc<Vec<Endpoint>>,
+}
+
+/// A call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// `/pay/closeorder`, or its like of API v3.
+    CloseOrder,
+    /// `/pay/orderquery`, or its like of API v3.
+    OrderQuery,
+}
+
+impl Call {
+    /// Every call.
+    pub const ALL: [Self; 2] = [Self::CloseOrder, Self::OrderQuery];
 }
 
 /// How an order starts that was never put into the gateway.
@@ -96,37 +108,26 @@ impl Received {
         }
     }
 
-    /// Whether the reply was WeChat Pay's own: it needs no signature, or has the right one of this merchant.
-    #[must_use]
-    pub fn is_genuine(&self, identity: &Identity) -> bool {
-        let reply = self.reply.as_deref().unwrap_or_default();
-        match self.api {
-            Some(Api::V3) => v3::is_genuine(self.status.unwrap_or_default(), &self.reply_headers, reply, identity),
-            _ => v2::is_genuine(&self.reply_fields(), &self.fields, identity),
-        }
+    /// A field; empty if it is not there.
+    fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map(String::as_str).unwrap_or_default()
     }
 }
 
 impl Gateway {
-    /// Starts a gateway with an endpoint at each address; port 0 lets the system choose.
+    /// Starts a gateway with an endpoint at each address, over TLS if told how; port 0 lets the system choose. With a
+    /// certificate of another [`crate::mock::tls::Authority`] than the function trusts, it is one that the function must
+    /// not talk to.
     ///
     /// # Errors
     /// When an address is taken.
-    pub async fn start(identity: Identity, addresses: &[SocketAddr]) -> anyhow::Result<Self> {
-        Self::start_over(None, identity, addresses).await
-    }
-
-    /// Starts a gateway, over TLS if told how. With a certificate of another [`crate::mock::tls::Authority`] than the
-    /// function trusts, it is one that the function must not talk to.
-    ///
-    /// # Errors
-    /// When an address is taken.
-    pub async fn start_over(
+    pub async fn start(
         tls: Option<Arc<ServerConfig>>,
         identity: Identity,
         addresses: &[SocketAddr],
     ) -> anyhow::Result<Self> {
-        let state = Arc::new(Mutex::new(GatewayState::new(vec![identity])));
+        let state = Arc::new(Mutex::new(GatewayState::default()));
+        lock(&state).identities.push(identity);
         let mut endpoints = Vec::new();
         for (index, &address) in addresses.iter().enumerate() {
             endpoints.push(Endpoint::start(index, address, Arc::clone(&state), tls.clone()).await?);
@@ -195,41 +196,45 @@ impl Gateway {
 
     /// Makes calls about one order go wrong, whichever they are.
     pub fn fault_on_order(&self, out_trade_no: &str, times: Times, fault: Fault) {
-        self.lock().faults_of(out_trade_no).push(None, times, fault);
+        self.lock().plan(out_trade_no, Planned { endpoint: None, call: None, times, fault });
     }
 
     /// Makes one call about one order go wrong.
     pub fn fault_on_order_call(&self, out_trade_no: &str, call: Call, times: Times, fault: Fault) {
-        self.lock().faults_of(out_trade_no).push(Some(call), times, fault);
+        self.lock().plan(out_trade_no, Planned { endpoint: None, call: Some(call), times, fault });
     }
 
     /// Makes the next calls go wrong, whichever they are and whichever orders they are about.
     pub fn fault_on_next_calls(&self, times: Times, fault: Fault) {
-        self.lock().faults.push(None, times, fault);
+        self.lock().plan(ANY_ORDER, Planned { endpoint: None, call: None, times, fault });
     }
 
     /// Makes one call go wrong, whichever orders it is about: orderquery is down while closeorder is not, for instance.
     pub fn fault_on_call(&self, call: Call, times: Times, fault: Fault) {
-        self.lock().faults.push(Some(call), times, fault);
+        self.lock().plan(ANY_ORDER, Planned { endpoint: None, call: Some(call), times, fault });
     }
 
-    /// Forgets all faults by call and by order.
+    /// Makes every call at one endpoint go wrong; one call alone, if that is named.
+    pub fn fault_on_endpoint(&self, endpoint: usize, call: Option<Call>, fault: Fault) {
+        let endpoint = Some(endpoint);
+        self.lock().plan(ANY_ORDER, Planned { endpoint, call, times: Times::Always, fault });
+    }
+
+    /// Forgets all faults.
     pub fn clear_faults(&self) {
-        let mut state = self.lock();
-        state.faults.clear();
-        state.faults_by_order.clear();
+        self.lock().faults.clear();
     }
 
     /// Everything received so far.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
-        self.lock().received.iter().map(|(_, received)| received.clone()).collect()
+        self.lock().received.iter().map(|received| lock(received).clone()).collect()
     }
 
     /// How many requests of this call were received so far.
     #[must_use]
     pub fn count(&self, call: Call) -> usize {
-        self.lock().received.iter().filter(|(_, received)| received.call == Some(call)).count()
+        self.lock().received.iter().filter(|received| lock(received).call == Some(call)).count()
     }
 
     /// Forgets what was received.
@@ -248,4 +253,9 @@ impl Gateway {
     fn lock(&self) -> MutexGuard<'_, GatewayState> {
         lock(&self.state)
     }
+}
+
+/// The time as API v3 writes it, in seconds.
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

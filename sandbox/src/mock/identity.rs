@@ -134,8 +134,7 @@ impl Identity {
             key: Key::Merchant(place),
             serial_no: format!("{mch_id:0>40}"),
             public_key_id: format!("PUB_KEY_ID_{mch_id:0>34}"),
-            certificate_serial: format!("C{mch_id:0>39}"),
-            other_public_keys: false,
+            ..V3::default()
         };
         Self { mch_id: mch_id.to_owned(), api_key: format!("{mch_id:0>32}"), v3, ..Self::default() }
     }
@@ -156,28 +155,28 @@ impl Identity {
     #[must_use]
     pub fn secret(&self) -> Value {
         let V3 { key, serial_no, public_key_id, certificate_serial, other_public_keys } = &self.v3;
+        let mch_type = (self.mch_type == MchType::Merchant).then_some("merchant");
         let mut secret = match self.api {
-            Api::V2 => json!({"appid": self.appid, "mch_id": self.mch_id, "api_key": self.api_key}),
+            Api::V2 => json!({
+                "mch_type": mch_type,
+                "appid": self.appid,
+                "mch_id": self.mch_id,
+                "api_key": self.api_key,
+                "sub_appid": self.sub_appid,
+                "sign_type": self.sign_type,
+            }),
             Api::V3 => json!({
+                "mch_type": mch_type,
                 "mch_id": self.mch_id,
                 "private_key": key.private_pem(),
                 "serial_no": serial_no,
                 "public_key_id": public_key_id,
                 "public_key": Key::Platform.public_pem(),
+                "other_public_keys": other_public_keys.then(|| json!({certificate_serial: Key::Certificate.public_pem()})),
             }),
         };
-        let is_v2 = self.api == Api::V2;
-        let optional = [
-            ("mch_type", (self.mch_type == MchType::Merchant).then(|| json!("merchant"))),
-            ("sub_appid", self.sub_appid.as_ref().filter(|_| is_v2).map(|value| json!(value))),
-            ("sign_type", self.sign_type.as_ref().filter(|_| is_v2).map(|value| json!(value))),
-            (
-                "other_public_keys",
-                (!is_v2 && *other_public_keys).then(|| json!({certificate_serial: Key::Certificate.public_pem()})),
-            ),
-        ];
         if let Value::Object(fields) = &mut secret {
-            fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+            fields.retain(|_, value| !value.is_null());
         }
         secret
     }

@@ -21,17 +21,12 @@ pub fn sign(fields: &Fields, key: &str, sign_type: &str) -> String {
         }
     }
     let _ = write!(text, "key={key}");
-    let digest = if sign_type == "HMAC-SHA256" {
-        Hmac::<Sha256>::new_from_slice(key.as_bytes())
-            .map(|mac| mac.chain_update(text.as_bytes()).finalize().into_bytes().to_vec())
-            .unwrap_or_default()
+    if sign_type == "HMAC-SHA256" {
+        let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map(|mac| mac.chain_update(&text).finalize());
+        mac.map(|mac| hex::encode_upper(mac.into_bytes())).unwrap_or_default()
     } else {
-        Md5::digest(text.as_bytes()).to_vec()
-    };
-    digest.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02X}");
-        hex
-    })
+        hex::encode_upper(Md5::digest(&text))
+    }
 }
 
 /// Writes a document as WeChat Pay does, with every value in CDATA.
@@ -64,29 +59,19 @@ pub fn read_xml(document: &str) -> Option<Fields> {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
+    use serde_json::Value;
 
     use super::*;
 
-    #[derive(Deserialize)]
-    struct Vector {
-        name: String,
-        key: String,
-        params: Fields,
-        #[serde(rename = "MD5")]
-        md5: Option<String>,
-        #[serde(rename = "HMAC-SHA256")]
-        hmac_sha256: Option<String>,
-    }
-
     #[test]
     fn every_vector_signs_as_published() {
-        let vectors: Vec<Vector> = serde_json::from_str(include_str!("../../../tests/vectors.json")).unwrap();
+        let vectors: Vec<Value> = serde_json::from_str(include_str!("../../../tests/vectors.json")).unwrap();
         for vector in vectors {
-            for (sign_type, expected) in [("MD5", vector.md5), ("HMAC-SHA256", vector.hmac_sha256)] {
-                if let Some(expected) = expected {
-                    assert_eq!(sign(&vector.params, &vector.key, sign_type), expected, "{} {sign_type}", vector.name);
-                }
+            let fields: Fields = serde_json::from_value(vector["params"].clone()).unwrap();
+            let published = ["MD5", "HMAC-SHA256"].into_iter().filter(|sign_type| vector.get(sign_type).is_some());
+            for sign_type in published {
+                let key = vector["key"].as_str().unwrap();
+                assert_eq!(sign(&fields, key, sign_type), vector[sign_type], "{} {sign_type}", vector["name"]);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sandbox::{
     Sandbox,
-    mock::function::{FunctionBuilder, Invocation, Outcome},
+    mock::function::{FunctionBuilder, Outcome},
 };
 use serde_json::json;
 
@@ -35,16 +35,4 @@ async fn a_function_that_dies_over_an_event_has_exited_and_one_that_dawdles_time
     assert!(invocation.took < Duration::from_secs(2), "{:?}", invocation.took);
     let mut answers = function("answer \"$event\"").start().await.unwrap();
     assert_eq!(answers.invoke(&json!({"a": 1})).await.json(), json!({"a": 1}));
-}
-
-#[tokio::test]
-async fn several_events_can_be_handed_over_at_once_and_each_gets_its_own_answer() {
-    let mut answers = function("answer \"$event\"").start().await.unwrap();
-    let events = [json!(1), json!(2), json!(3)];
-    let invocations = answers.invoke_together(&events).await;
-    assert_eq!(invocations.iter().map(Invocation::json).collect::<Vec<_>>(), events);
-    assert_ne!(invocations[0].ids, invocations[1].ids);
-    let mut dies = function("exit 3").start().await.unwrap();
-    let outcomes = dies.invoke_together(&events).await.into_iter().map(|invocation| invocation.outcome);
-    assert_eq!(outcomes.collect::<Vec<_>>(), [Outcome::Exited, Outcome::Exited, Outcome::Exited]);
 }

@@ -7,13 +7,10 @@
     reason = "a test may stop at the first thing that is not as it should be"
 )]
 
-mod event_bus;
+mod aws;
 mod function;
 mod gateway;
-mod gateway_v3;
 mod invoke;
-mod merchants;
 mod queue;
 mod runtime;
-mod secrets;
 mod support;

@@ -1,9 +1,9 @@
 //! Lambda's Runtime API and Invoke API.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use futures_util::FutureExt;
-use sandbox::mock::runtime::{Answer, Deadline, RuntimeApi};
+use sandbox::mock::runtime::{Deadline, RuntimeApi};
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use crate::support::{body_of, exchange, soon};
@@ -18,26 +18,6 @@ fn header<'a>(event: &'a str, name: &str) -> &'a str {
 
 async fn runtime() -> RuntimeApi {
     RuntimeApi::start(([127, 0, 0, 1], 0).into()).await.unwrap()
-}
-
-#[tokio::test]
-async fn an_event_goes_out_with_lambdas_headers_and_its_answer_comes_back() {
-    let api = runtime().await;
-    let waiting = tokio::spawn({
-        let api = api.clone();
-        async move { api.begin(r#"{"a":1}"#.to_owned(), Deadline::Header(600_000)).answer.await.ok() }
-    });
-    let event = exchange(&api.authority(), NEXT, "", b"").await.unwrap();
-    assert_eq!(body_of(&event), r#"{"a":1}"#);
-    for name in ["lambda-runtime-invoked-function-arn: arn:aws:lambda:", "lambda-runtime-trace-id: Root="] {
-        assert!(event.contains(name), "{event}");
-    }
-    assert!(event.contains("lambda-runtime-deadline-ms: 600000\r\n"), "{event}");
-    let id = header(&event, "lambda-runtime-aws-request-id");
-    let line = format!("POST /2018-06-01/runtime/invocation/{id}/response");
-    assert!(exchange(&api.authority(), &line, "", b"{}").await.unwrap().starts_with("HTTP/1.1 202"));
-    assert_eq!(waiting.await.unwrap(), Some(Answer::Response("{}".to_owned())));
-    assert!(exchange(&api.authority(), &line, "", b"{}").await.unwrap().starts_with("HTTP/1.1 400"));
 }
 
 #[tokio::test]
@@ -69,17 +49,6 @@ async fn as_many_events_run_at_once_as_the_function_asks_for_each_with_ids_of_it
 }
 
 #[tokio::test]
-async fn an_event_has_the_client_context_that_is_set() {
-    let api = runtime().await;
-    for context in [Some(r#"{"custom":{}}"#), None] {
-        api.set_client_context(context);
-        let _waits = api.begin("1".to_owned(), Deadline::Header(1));
-        let event = exchange(&api.authority(), NEXT, "", b"").await.unwrap();
-        assert_eq!(event.contains("lambda-runtime-client-context: {\"custom\":{}}\r\n"), context.is_some(), "{event}");
-    }
-}
-
-#[tokio::test]
 async fn an_invoke_without_a_function_is_answered_soon_and_says_so() {
     let api = runtime().await;
     let answer = soon(exchange(&api.authority(), INVOKE, "", b"{}")).await.unwrap();
@@ -103,35 +72,4 @@ async fn an_invoke_without_a_function_is_answered_soon_and_says_so() {
     })
     .await;
     assert!(answer.contains("no function is connected"), "{answer}");
-}
-
-#[tokio::test]
-async fn an_error_at_the_start_is_taken() {
-    let api = runtime().await;
-    let line = "POST /2018-06-01/runtime/init/error";
-    assert!(exchange(&api.authority(), line, "", b"{}").await.unwrap().starts_with("HTTP/1.1 202"));
-}
-
-#[tokio::test]
-async fn an_event_may_be_as_large_as_lambda_lets_it() {
-    let api = runtime().await;
-    let payload = format!("\"{}\"", "x".repeat(5 * 1024 * 1024));
-    let authority = api.authority();
-    let mut next = pin!(exchange(&authority, NEXT, "", b""));
-    tokio::select! {
-        biased;
-        _ = &mut next => panic!("there is no event yet"),
-        () = soon(api.connected()) => {}
-    }
-    let invocation = tokio::spawn({
-        let (authority, payload) = (api.authority(), payload.clone());
-        async move { exchange(&authority, INVOKE, "", payload.as_bytes()).await.unwrap() }
-    });
-    let event = soon(next).await.unwrap();
-    assert_eq!(body_of(&event).len(), payload.len());
-    let id = header(&event, "lambda-runtime-aws-request-id");
-    let line = format!("POST /2018-06-01/runtime/invocation/{id}/response");
-    let taken = exchange(&api.authority(), &line, "", payload.as_bytes()).await.unwrap();
-    assert!(taken.starts_with("HTTP/1.1 202"), "{taken}");
-    assert_eq!(body_of(&invocation.await.unwrap()).len(), payload.len());
 }

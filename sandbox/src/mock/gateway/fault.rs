@@ -4,13 +4,19 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::Call;
 
-/// How often something happens.
+/// How often something happens; by default, never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
     /// So many times.
     Next(u32),
     /// Until it is cleared.
     Always,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self::NEVER
+    }
 }
 
 impl Times {
@@ -66,14 +72,6 @@ pub enum Fault {
     OtherCall,
     /// The order is not touched, and a genuine reply of unifiedorder comes back.
     UnifiedOrder,
-    /// The order is not touched, and these fields come back, with a genuine signature.
-    SignedFields(Vec<(&'static str, String)>),
-    /// The order is dealt with, and a reply too many is on the connection: a close of another order that succeeded, which
-    /// nobody has seen. This request gets it, and each later one on the connection the reply to the request before it.
-    Surplus,
-    /// The order is dealt with, and its reply is on the connection twice: the next request on it gets it, too, and each
-    /// later one the reply to the request before it.
-    ReplyTwice,
     /// Unsigned `return_code` FAIL with this `return_msg`; the order is not touched. API v3 has an unsigned error code that
     /// says the like.
     UnsignedFail(&'static str),
@@ -87,6 +85,21 @@ pub enum Fault {
     Tamper(Vec<(&'static str, Option<String>)>),
     /// What goes wrong with API v3 alone.
     V3(V3Fault),
+}
+
+impl Fault {
+    /// Whether the reply is as it should be, though it may come late or never.
+    pub(super) fn leaves_the_reply(&self) -> bool {
+        matches!(
+            self,
+            Self::Delay(_)
+                | Self::ResetIfReused
+                | Self::HangAfter
+                | Self::ResetAfter
+                | Self::CloseAfter
+                | Self::Truncate
+        )
+    }
 }
 
 /// What goes wrong with API v3 alone; with API v2 all goes well.
@@ -109,31 +122,25 @@ pub enum V3Fault {
     HeaderTwice(&'static str),
 }
 
-/// Faults that wait for their calls.
-#[derive(Debug, Default)]
-pub(super) struct Faults(VecDeque<Planned>);
-
+/// A fault that waits for its calls.
 #[derive(Debug)]
-struct Planned {
+pub(super) struct Planned {
+    /// The endpoint where it goes wrong; any, if none is named.
+    pub(super) endpoint: Option<usize>,
     /// The call that goes wrong; either, if none is named.
-    call: Option<Call>,
-    times: Times,
-    fault: Fault,
+    pub(super) call: Option<Call>,
+    pub(super) times: Times,
+    pub(super) fault: Fault,
 }
 
-impl Faults {
-    pub(super) fn push(&mut self, call: Option<Call>, times: Times, fault: Fault) {
-        self.0.push_back(Planned { call, times, fault });
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// The first that is meant for this call, which counts.
-    pub(super) fn next(&mut self, call: Call) -> Option<Fault> {
-        self.0.retain(|planned| planned.times != Times::NEVER);
-        let planned = self.0.iter_mut().find(|planned| planned.call.is_none_or(|meant| meant == call))?;
+impl Planned {
+    /// The first that is meant for this call at this endpoint, which counts.
+    pub(super) fn next(all: &mut VecDeque<Self>, endpoint: usize, call: Call) -> Option<Fault> {
+        all.retain(|planned| planned.times != Times::NEVER);
+        let is_meant = |planned: &&mut Self| {
+            planned.call.is_none_or(|meant| meant == call) && planned.endpoint.is_none_or(|meant| meant == endpoint)
+        };
+        let planned = all.iter_mut().find(is_meant)?;
         planned.times.use_one();
         Some(planned.fault.clone())
     }

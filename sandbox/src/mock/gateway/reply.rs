@@ -1,45 +1,38 @@
 //! What the gateway has to say, whichever interface it says it on, and the HTTP response that it becomes.
 
-use super::{Call, Order, TradeState, v2, v3};
-use crate::mock::{identity::Identity, signed_xml::Fields};
-
-use super::Fault;
+use super::{Call, TradeState};
+use crate::mock::{
+    identity::{Api, Identity},
+    signed_xml::Fields,
+};
 
 /// What the gateway has to say.
 pub(super) enum Says {
     /// The order is closed, as the reply to a close has it.
     Closed,
     /// The order is in this state, as the reply to a query has it.
-    Order { out_trade_no: String, order: Order, state: TradeState },
+    State(TradeState),
     /// An error code.
     Error(&'static str),
     /// Something is wrong with the request, in these words.
     UnsignedFail(&'static str),
-    /// There are too many requests.
-    RateLimited,
     /// An order was made (unifiedorder).
     Made,
-    /// These fields.
-    Fields(Vec<(&'static str, String)>),
 }
 
 /// A request that is right in itself.
 pub(super) struct Request {
     pub(super) identity: Identity,
+    pub(super) api: Api,
     pub(super) call: Call,
     /// Its fields, and those of API v3 under the names that they have in API v2.
     pub(super) fields: Fields,
-    /// What API v3 signs the reply with; API v2 has no such choice.
-    pub(super) v3: Option<v3::Signer>,
 }
 
 impl Request {
-    /// Writes the reply, and puts into it what a fault makes wrong with it.
-    pub(super) fn reply(&self, says: &Says, fault: Option<&Fault>) -> Reply {
-        match &self.v3 {
-            None => v2::reply(self, says, fault),
-            Some(signer) => v3::reply(self, signer, says, fault),
-        }
+    /// The order's number.
+    pub(super) fn order(&self) -> &str {
+        self.fields.get("out_trade_no").map(String::as_str).unwrap_or_default()
     }
 }
 

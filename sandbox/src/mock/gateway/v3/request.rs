@@ -1,19 +1,14 @@
 //! What the gateway asks of a request of API v3, before it looks at the order.
 
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Signer, coded, object, respond};
+use super::{coded, object, respond, sign};
 use crate::mock::{
-    gateway::{
-        Call, Received,
-        reply::{Reply, Request},
-    },
+    gateway::{Call, Received, reply::Reply, unix_time},
     identity::{Identity, MchType},
+    rsa::Key,
     signed_xml::Fields,
 };
 
@@ -45,57 +40,48 @@ fn is_number(escaped: &str) -> bool {
     (6..=32).contains(&rest.len()) && rest.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
-/// The request, if it is right in itself; else the reply that it gets.
-pub(in crate::mock::gateway) fn accept(identities: &[Identity], received: &Received) -> Result<Request, Reply> {
-    check_headers(received).map_err(|message| unsigned(400, "INVALID_REQUEST", message))?;
-    let (identity, caller) = authenticate(identities, received)?;
-    let Some(signer) = received.headers.get("wechatpay-serial").and_then(|serial| Signer::named(serial, &identity.v3))
-    else {
+/// The merchant of a request that is right in itself; else the reply that it gets.
+pub(in crate::mock::gateway) fn accept<'a>(
+    identities: &'a [Identity],
+    received: &Received,
+) -> Result<&'a Identity, Reply> {
+    let header = |name: &str| received.headers.get(name).map(String::as_str);
+    let version = header("user-agent").and_then(|agent| Some(agent.split_once('/')?.1));
+    let has_right_headers = header("accept") == Some("application/json")
+        && header("content-type") == (!received.body.is_empty()).then_some("application/json")
+        && header("accept-encoding").is_none()
+        && version.is_some_and(|version| !version.is_empty());
+    if !has_right_headers {
+        // Stricter than WeChat Pay is documented to be.
+        return Err(unsigned(400, "INVALID_REQUEST", "Http头Accept、User-Agent、Content-Type或Accept-Encoding不正确"));
+    }
+    let identity = authenticate(identities, received)?;
+    if header("wechatpay-serial") != Some(&identity.v3.public_key_id) {
         return Err(unsigned(400, "INVALID_REQUEST", "平台证书序列号Wechatpay-Serial错误"));
-    };
-    if let Err((status, code, message)) = check_content(identity, &caller, received) {
-        let (status, body, _) = coded(status, code, &message);
-        let mut reply = respond(status, &body);
-        signer.sign(&mut reply, 0);
+    }
+    if let Err((status, code, message)) = check_content(identity, received) {
+        let mut reply = respond(status, &coded(code, message));
+        sign(&mut reply, Key::Platform, &identity.v3.public_key_id, 0);
         return Err(reply);
     }
-    let call = received.call.unwrap_or(Call::CloseOrder);
-    Ok(Request { identity: identity.clone(), call, fields: received.fields.clone(), v3: Some(signer) })
+    Ok(identity)
 }
 
 fn unsigned(status: u16, code: &str, message: &str) -> Reply {
-    respond(status, &coded(status, code, message).1)
+    respond(status, &coded(code, message))
 }
 
-/// What is wrong with the headers, to the letter: stricter than WeChat Pay where it is not documented to look.
-fn check_headers(received: &Received) -> Result<(), &'static str> {
-    let header = |name: &str| received.headers.get(name).map(String::as_str);
-    match (header("accept"), header("user-agent")) {
-        (Some("application/json"), Some(agent)) if agent.split_once('/').is_some_and(|(_, rest)| !rest.is_empty()) => {}
-        (Some(_), Some(_)) => return Err("Http头Accept应为application/json,User-Agent应为name/version"),
-        _ => return Err("Http头缺少Accept或User-Agent"),
-    }
-    if header("content-type") != (!received.body.is_empty()).then_some("application/json") {
-        return Err("Http头Content-Type应为application/json,没有请求主体时不填");
-    }
-    if header("accept-encoding").is_some() {
-        return Err("Http头不应有Accept-Encoding");
-    }
-    Ok(())
-}
-
-/// The merchant that signed a request, and its number as the header has it; else what the request gets, unsigned.
-fn authenticate<'a>(identities: &'a [Identity], received: &Received) -> Result<(&'a Identity, String), Reply> {
+/// The merchant that signed a request; else what the request gets, unsigned.
+fn authenticate<'a>(identities: &'a [Identity], received: &Received) -> Result<&'a Identity, Reply> {
     let error = |message: &str| unsigned(401, "SIGN_ERROR", message);
-    let authorization = received.headers.get("authorization").map(String::as_str).unwrap_or_default();
-    let Some(pairs) = authorization.strip_prefix("WECHATPAY2-SHA256-RSA2048 ") else {
+    let authorization = received.headers.get("authorization");
+    let Some(pairs) = authorization.and_then(|it| it.strip_prefix("WECHATPAY2-SHA256-RSA2048 ")) else {
         return Err(error("Http头Authorization认证类型不正确"));
     };
     let Some([mchid, nonce, serial_no, signature, timestamp]) = read(pairs) else {
         return Err(error("Http头Authorization值格式错误，请参考《微信支付商户REST API签名规则》"));
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    if timestamp.parse::<u64>().map_or(true, |timestamp| timestamp.abs_diff(now) > TOLERANCE) {
+    if timestamp.parse::<u64>().map_or(true, |timestamp| timestamp.abs_diff(unix_time()) > TOLERANCE) {
         return Err(error("Http头Authorization中的timestamp与发起请求的时间不得超过5分钟"));
     }
     let Some(identity) = identities.iter().find(|identity| identity.mch_id == mchid) else {
@@ -108,14 +94,14 @@ fn authenticate<'a>(identities: &'a [Identity], received: &Received) -> Result<(
     let url = if query.is_empty() { path.clone() } else { format!("{path}?{query}") };
     let text = format!("{method}\n{url}\n{timestamp}\n{nonce}\n{body}\n");
     if !identity.v3.key.verify(&text, signature) {
-        let (status, mut body, _) = coded(401, "SIGN_ERROR", "错误的签名，验签失败");
+        let mut body = coded("SIGN_ERROR", "错误的签名，验签失败");
         let information = json!({"method": method, "sign_message_length": text.len(), "truncated_sign_message": text,
             "url": url});
         body.extend(object(json!({"detail": {"detail": {"issue": "sign not match"}, "field": "signature",
             "location": "authorization", "sign_information": information}})));
-        return Err(respond(status, &body));
+        return Err(respond(401, &body));
     }
-    Ok((identity, mchid.to_owned()))
+    Ok(identity)
 }
 
 /// The values of an `Authorization`'s five fields, by the order of their names, if each is there once and has a value.
@@ -134,24 +120,25 @@ fn read(pairs: &str) -> Option<[&str; 5]> {
 }
 
 /// What is wrong with the order number, or with the merchants that the path, the query and the body name.
-fn check_content(identity: &Identity, signed_by: &str, received: &Received) -> Result<(), (u16, &'static str, String)> {
-    let Received { path, query, body, fields, .. } = received;
+fn check_content(identity: &Identity, received: &Received) -> Result<(), (u16, &'static str, &'static str)> {
+    let Received { path, query, body, .. } = received;
     let is_partner = path.starts_with("/v3/pay/partner/");
     if is_partner != (identity.mch_type == MchType::Partner) {
-        return Err((403, "NO_AUTH", "商户号与接口的接入模式不符".to_owned()));
+        return Err((403, "NO_AUTH", "商户号与接口的接入模式不符"));
     }
     let number = path.strip_suffix("/close").unwrap_or(path).rsplit('/').next().unwrap_or_default();
     if !is_number(number) {
-        let message =
-            format!("输入源“/path/out_trade_no”映射到值字段“商户订单号”字符串规则校验失败，字节数 {}", number.len());
-        return Err((400, "PARAM_ERROR", message));
+        return Err((400, "PARAM_ERROR", "输入源“/path/out_trade_no”映射到值字段“商户订单号”字符串规则校验失败"));
     }
-    let sub_mchid = fields.get("sub_mch_id").cloned().unwrap_or_default();
-    let merchants =
-        if is_partner { vec![("sp_mchid", signed_by), ("sub_mchid", &sub_mchid)] } else { vec![("mchid", signed_by)] };
-    if fields.get("mch_id").is_some_and(|mch_id| mch_id != signed_by) {
-        return Err((400, "INVALID_REQUEST", "http header中的mchid与post payload中的mchid不匹配".to_owned()));
+    if received.fields.get("mch_id").is_some_and(|mch_id| *mch_id != identity.mch_id) {
+        return Err((400, "INVALID_REQUEST", "http header中的mchid与post payload中的mchid不匹配"));
     }
+    let sub_mchid = received.field("sub_mch_id");
+    let merchants = if is_partner {
+        vec![("sp_mchid", &*identity.mch_id), ("sub_mchid", sub_mchid)]
+    } else {
+        vec![("mchid", &*identity.mch_id)]
+    };
     let is_right = if received.call == Some(Call::OrderQuery) {
         let pairs = merchants.iter().map(|(name, value)| format!("{name}={value}"));
         *query == pairs.collect::<Vec<_>>().join("&") && body.is_empty()
@@ -161,8 +148,8 @@ fn check_content(identity: &Identity, signed_by: &str, received: &Received) -> R
         found == Value::Object(fields.collect()) && query.is_empty()
     };
     let is_digits = |text: &str| (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_right || (is_partner && !is_digits(&sub_mchid)) {
-        return Err((400, "PARAM_ERROR", "请求参数的名称、数量或格式不符".to_owned()));
+    if !is_right || (is_partner && !is_digits(sub_mchid)) {
+        return Err((400, "PARAM_ERROR", "请求参数的名称、数量或格式不符"));
     }
     Ok(())
 }
