@@ -1,12 +1,9 @@
 //! The rules of a run, how often each was checked, and what broke them.
 
-use std::{fmt, time::Duration};
+use std::fmt::{self, Debug};
 
-use super::history::{EVENT_RULE, History, INVOCATION_RULES, NOT_BEFORE, WAITS};
-use crate::mock::{
-    event_bus,
-    function::{Invocation, Outcome},
-};
+use super::record::{Answer, History, Invocation, Line, Record, is_conclusive};
+use crate::mock::{event_bus, gateway::Call, identity::Flaw};
 
 /// How much a warm function may grow, in kibibytes.
 const MAX_GROWTH_KIB: u64 = 2048;
@@ -15,21 +12,46 @@ const MAX_GROWTH_KIB: u64 = 2048;
 /// a batch to each of two endpoints, those to AWS and to the Runtime API, and what the process itself has.
 const MAX_DESCRIPTORS: usize = 48;
 
-/// The rules beside those about single invocations and events.
+const TRUE: &str = "a confirmed `closed`, `paid` or `not_found` is what the gateway knows of the order, to the end";
+const PLAIN: &str = "where nothing goes wrong, the outcome is what the gateway knows of the order";
+const FLAWED: &str = "with a wrong key or without a secret nothing is known of an order";
+const HELD_BACK: &str = "no request is sent before an order's `close_at`, about an invalid order, or without a secret";
+const COUNTED: &str = "no request is received that the log line does not count, and none about what is `not_sent`";
 const SIGNED: &str =
     "every request names its order's merchant, and no signature of a merchant with the right key is rejected";
-const LINES: &str = "every order of every invocation has one log line, with an outcome or that it waits";
-const SECRECY: &str = "no log has a key, a credential, a signature or a payer's id";
-const QUEUE: &str = "every message was acknowledged or is in the dead-letter queue, and none is left";
+const LINES: &str =
+    "every order of every invocation has one log line, with the outcome that a caller got, or that it waits";
+const ACKNOWLEDGED: &str =
+    "a message is acknowledged if its outcome is conclusive and published, or it was set aside, and not otherwise";
+const EVENT: &str = "an event has its message's outcome, order and merchant, and only messages have events";
+const QUEUE: &str = "every message was acknowledged or is in the dead-letter queue";
 const DEADLINES: &str = "every invocation was answered before its deadline";
+const SECRECY: &str = "no log and no event has a key, a credential or a payer's id";
 const MEMORY: &str = "no warm function grew by more than 2 MiB";
 const SOCKETS: &str = "no function has more than 48 sockets and files open when its work is done";
+
+const RULES: [&str; 14] = [
+    TRUE,
+    PLAIN,
+    FLAWED,
+    HELD_BACK,
+    COUNTED,
+    SIGNED,
+    LINES,
+    ACKNOWLEDGED,
+    EVENT,
+    QUEUE,
+    DEADLINES,
+    SECRECY,
+    MEMORY,
+    SOCKETS,
+];
 
 /// The rules of a run. It is consistent if nothing broke one.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    rules: Vec<Rule>,
-    totals: Totals,
+    rules: [Rule; RULES.len()],
+    dead_letters: usize,
 }
 
 /// What must hold.
@@ -43,204 +65,368 @@ pub struct Rule {
     pub broken: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Totals {
-    orders: usize,
-    invocations: usize,
-    incidents: usize,
-    acknowledged: usize,
-    dead_lettered: usize,
-    published: usize,
-    narrowest: Option<Duration>,
-    most_growth_kib: u64,
-    took: Duration,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        let others = [EVENT_RULE, NOT_BEFORE, WAITS, SIGNED, LINES, SECRECY, QUEUE, DEADLINES, MEMORY, SOCKETS];
-        let texts = INVOCATION_RULES.iter().map(|rule| rule.text).chain(others);
-        let rules = texts.map(|text| Rule { text, checked: 0, broken: Vec::new() }).collect();
-        Self { rules, totals: Totals::default() }
-    }
-}
-
 impl Ledger {
     /// Every rule.
-    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter()
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
     /// Whether every rule holds.
     #[must_use]
     pub fn is_consistent(&self) -> bool {
-        self.rules().all(|rule| rule.broken.is_empty())
+        self.rules.iter().all(|rule| rule.broken.is_empty())
     }
 
-    fn check(&mut self, text: &str, holds: bool, what: impl FnOnce() -> String) {
-        if let Some(rule) = self.rules.iter_mut().find(|rule| rule.text == text) {
+    /// Checks everything.
+    pub(super) fn new(record: &Record) -> Self {
+        let rules = RULES.map(|text| Rule { text, checked: 0, broken: Vec::new() });
+        let mut ledger = Self { rules, dead_letters: record.dead_letters };
+        for order in &record.orders {
+            ledger.enter(order);
+        }
+        for event in &record.stray_events {
+            ledger.check(EVENT, false, event);
+        }
+        for function in &record.functions {
+            if let Some(growth) = function.growth_kib {
+                ledger.check(MEMORY, growth <= MAX_GROWTH_KIB, format_args!("{growth} KiB"));
+            }
+            let descriptors = function.descriptors;
+            ledger.check(SOCKETS, descriptors <= MAX_DESCRIPTORS, format_args!("{descriptors} are open"));
+        }
+        let events = record.orders.iter().flat_map(|order| &order.events).map(|event| event.detail.to_string());
+        for text in record.functions.iter().map(|function| function.log.clone()).chain(events) {
+            let leak = record.secrets.iter().find(|secret| text.contains(secret.as_str()));
+            ledger.check(SECRECY, leak.is_none(), leak);
+        }
+        let messages: usize = record.orders.iter().map(|order| order.planned.messages).sum();
+        let invocations = record.orders.iter().flat_map(|order| &order.invocations);
+        let acknowledged = invocations.filter(|it| it.answer == Answer::Message { is_acknowledged: true }).count();
+        let counts = [messages, acknowledged, record.dead_letters];
+        ledger.check(QUEUE, messages == acknowledged + record.dead_letters, counts);
+        ledger
+    }
+
+    fn check(&mut self, text: &str, holds: bool, what: impl Debug) {
+        for rule in self.rules.iter_mut().filter(|rule| rule.text == text) {
             rule.checked += 1;
             if !holds {
-                rule.broken.push(what());
+                rule.broken.push(format!("{what:?}"));
             }
         }
     }
 
     /// Checks one order's history.
-    pub(super) fn enter(&mut self, history: &History) {
-        self.totals.orders += 1;
-        self.totals.published += history.published.len();
-        for invocation in &history.invocations {
-            for rule in &INVOCATION_RULES {
-                if let Some(holds) = (rule.holds)(history, invocation) {
-                    self.check(rule.text, holds, || format!("{:?}: {history:?}", invocation.outcome));
-                }
+    fn enter(&mut self, order: &History) {
+        let merchant = &order.planned.merchant;
+        for it in &order.invocations {
+            self.check(DEADLINES, it.is_in_time, (it, order));
+            let is_told = |line: &Line| match &it.answer {
+                Answer::Direct(Some(outcome)) => *outcome == line.outcome,
+                Answer::Direct(None) => !is_conclusive(&line.outcome),
+                Answer::Message { .. } => true,
+            };
+            self.check(LINES, it.lines.len() == 1 && it.lines.iter().all(is_told), (it, order));
+            for line in &it.lines {
+                self.enter_line(order, it, line);
             }
         }
-        if let Some(holds) = history.is_sent_in_time() {
-            self.check(NOT_BEFORE, holds, || format!("{history:?}"));
+        for request in &order.requests {
+            self.check(SIGNED, request.is_merchants_own, (request, order));
         }
-        for wait in &history.waits {
-            self.check(WAITS, history.is_left(wait), || format!("{wait:?}: {history:?}"));
+        let may_send_nothing = order.planned.is_invalid || merchant.flaw == Some(Flaw::NoSecret);
+        if may_send_nothing || order.due.is_some() {
+            let is_allowed = |at| !may_send_nothing && order.due.is_none_or(|due| at >= due);
+            self.check(HELD_BACK, order.requests.iter().all(|request| is_allowed(request.at)), order);
         }
-        for event in &history.published {
-            self.check(EVENT_RULE, history.is_right(event), || format!("{event:?}: {history:?}"));
-        }
-    }
-
-    /// Takes down an event about no order of the run.
-    pub(super) fn stray(&mut self, event: &event_bus::Event) {
-        self.check(EVENT_RULE, false, || format!("{event:?}"));
-    }
-
-    /// Checks a request: whether it is of its order's merchant.
-    pub(super) fn requested(&mut self, is_merchants_own: bool, received: impl fmt::Debug) {
-        self.check(SIGNED, is_merchants_own, || format!("{received:?}"));
-    }
-
-    /// Checks whether an order has its one log line of an invocation.
-    pub(super) fn logged(&mut self, lines: usize, out_trade_no: &str) {
-        self.check(LINES, lines == 1, || format!("{out_trade_no}: {lines} lines in one invocation"));
-    }
-
-    /// Checks a function's log.
-    pub(super) fn log(&mut self, log: &str, secrets: &[String]) {
-        let leak = secrets.iter().find(|secret| log.contains(secret.as_str()));
-        self.check(SECRECY, leak.is_none(), || format!("a log has {leak:?}"));
-    }
-
-    /// Checks an invocation's time.
-    pub(super) fn invoked(&mut self, invocation: &Invocation, deadline: Duration) {
-        let is_in_time = matches!(invocation.outcome, Outcome::Answered(_)) && invocation.took < deadline;
-        let what = || format!("{:?} after {:?} of {deadline:?}", invocation.outcome, invocation.took);
-        self.check(DEADLINES, is_in_time, what);
-        self.totals.invocations += 1;
-        if is_in_time {
-            let left = deadline.saturating_sub(invocation.took);
-            self.totals.narrowest = Some(self.totals.narrowest.map_or(left, |narrowest| narrowest.min(left)));
+        for event in &order.events {
+            let envelope = [&*event.source, &*event.detail_type, &*event.bus];
+            let is_right = envelope == ["close-order", "Order Outcome", event_bus::BUS]
+                && event.detail.get("mch_id").is_some_and(|mch_id| *mch_id == merchant.identity.mch_id)
+                && order.invocations.iter().any(|it| it.is_published_by(event));
+            self.check(EVENT, is_right, (event, order));
         }
     }
 
-    /// Checks how much a function grew.
-    pub(super) fn grown(&mut self, kib: u64) {
-        self.check(MEMORY, kib <= MAX_GROWTH_KIB, || format!("{kib} KiB"));
-        self.totals.most_growth_kib = self.totals.most_growth_kib.max(kib);
-    }
-
-    /// Checks how many sockets and files a function has open.
-    pub(super) fn open(&mut self, descriptors: usize) {
-        self.check(SOCKETS, descriptors <= MAX_DESCRIPTORS, || format!("{descriptors} are open"));
-    }
-
-    /// Checks where the messages went.
-    pub(super) fn delivered(&mut self, messages: usize, acknowledged: usize, dead_lettered: usize) {
-        let is_right = acknowledged + dead_lettered == messages;
-        self.check(QUEUE, is_right, || format!("{acknowledged} + {dead_lettered} of {messages}"));
-        self.totals.acknowledged += acknowledged;
-        self.totals.dead_lettered += dead_lettered;
-    }
-
-    /// Takes down how many incidents there were, and how long it all took.
-    pub(super) fn ran(&mut self, incidents: usize, took: Duration) {
-        self.totals.incidents += incidents;
-        self.totals.took += took;
+    /// Checks what the log says of one order of one invocation.
+    fn enter_line(&mut self, order: &History, it: &Invocation, line: &Line) {
+        let outcome = line.outcome.as_str();
+        let (is_true, is_final) = (outcome == order.truth, is_conclusive(outcome));
+        let has_incident = |is_in_results| it.incidents.iter().any(|it| it.is_in_results() == is_in_results);
+        // ORDERNOTEXIST names no order, so a genuine one about another order can't be told from this one's.
+        if line.is_confirmed && is_final && !(outcome == "not_found" && order.was_replayed()) {
+            self.check(TRUE, is_true, (it, order));
+        }
+        if order.planned.is_plain() && it.has_time && !has_incident(false) && !outcome.is_empty() {
+            self.check(PLAIN, is_true, (it, order));
+        }
+        if order.planned.merchant.flaw.is_some() {
+            self.check(FLAWED, !is_final && outcome != "open", (it, order));
+        }
+        if it.is_alone(order) {
+            let requests = order.requests.iter().filter(|request| it.is_during(request.at));
+            let received = Call::ALL.map(|call| requests.clone().filter(|it| it.call == Some(call)).count() as u64);
+            let most = if outcome == "not_sent" { [0, 0] } else { line.requests };
+            self.check(COUNTED, received.iter().zip(most).all(|(&received, most)| received <= most), (it, order));
+        }
+        if let Answer::Message { is_acknowledged } = it.answer {
+            let is_done = if order.planned.is_invalid {
+                order.is_set_aside
+            } else {
+                is_final && order.events.iter().any(|event| it.is_published_by(event))
+            };
+            // A call can fail, or be answered too late, or its answer be lost.
+            let may_fail = !it.has_time || has_incident(true);
+            let is_right = if is_acknowledged { is_done } else { may_fail || !(is_final || order.planned.is_invalid) };
+            self.check(ACKNOWLEDGED, is_right, (it, order));
+        }
     }
 }
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:>8}  {:>7}  what must hold", "checked", "broken")?;
-        for rule in self.rules() {
+        for rule in &self.rules {
             writeln!(f, "{:>8}  {:>7}  {}", rule.checked, rule.broken.len(), rule.text)?;
             for broken in rule.broken.iter().take(5) {
                 writeln!(f, "{:>19}{broken}", "")?;
             }
         }
-        let totals = &self.totals;
-        writeln!(
-            f,
-            "\n{} orders, {} invocations, {} incidents, in {:.1} s; messages: {} acknowledged, {} dead letters; \
-             {} events; narrowest answer {} ms before its deadline; most growth {} KiB",
-            totals.orders,
-            totals.invocations,
-            totals.incidents,
-            totals.took.as_secs_f64(),
-            totals.acknowledged,
-            totals.dead_lettered,
-            totals.published,
-            totals.narrowest.unwrap_or_default().as_millis(),
-            totals.most_growth_kib,
-        )?;
         let is = if self.is_consistent() { "is" } else { "is NOT" };
-        write!(f, "The ledger {is} consistent.")
+        write!(f, "{} messages are dead letters. The ledger {is} consistent.", self.dead_letters)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::json;
+
     use super::*;
-    use crate::mock::runtime::{Answer, Ids};
+    use crate::{
+        chaos::{
+            incidents::Incident,
+            plan::PlannedOrder,
+            record::{FunctionRecord, Request},
+        },
+        mock::{
+            event_bus::Event,
+            gateway::{Fault, TradeState},
+            identity::{Identity, Merchant},
+        },
+    };
 
-    /// The rules that these entries break.
-    fn broken(enter: impl FnOnce(&mut Ledger)) -> Vec<&'static str> {
-        let mut ledger = Ledger::default();
-        enter(&mut ledger);
+    const DIRECT: Answer = Answer::Direct(None);
+    const LEFT: Answer = Answer::Message { is_acknowledged: false };
+
+    /// One message that was closed, confirmed, acknowledged and published.
+    fn record() -> Record {
+        let from = Instant::now();
+        let planned = PlannedOrder {
+            out_trade_no: "C000000".to_owned(),
+            merchant: Merchant { identity: Identity::default(), flaw: None },
+            sub_mch_id: None,
+            order: Some(TradeState::NotPay.into()),
+            faults: Vec::new(),
+            confirm: None,
+            is_paid_after: None,
+            due_in: None,
+            messages: 1,
+            is_invalid: false,
+        };
+        let request = |call| Request { call: Some(call), at: from, is_merchants_own: true };
+        let invocation = Invocation {
+            request_id: String::new(),
+            message_id: "1".to_owned(),
+            answer: Answer::Message { is_acknowledged: true },
+            from,
+            to: from + Duration::from_secs(1),
+            is_in_time: true,
+            has_time: true,
+            incidents: Vec::new(),
+            lines: vec![Line { outcome: "closed".to_owned(), is_confirmed: true, requests: [1, 1] }],
+        };
+        let event = Event {
+            bus: event_bus::BUS.to_owned(),
+            source: "close-order".to_owned(),
+            detail_type: "Order Outcome".to_owned(),
+            detail: json!({"mch_id": Identity::default().mch_id, "message_id": "1", "outcome": "closed"}),
+            at: from,
+        };
+        let order = History {
+            truth: "closed",
+            invocations: vec![invocation],
+            requests: Call::ALL.map(request).into(),
+            events: vec![event],
+            ..History::new(planned)
+        };
+        let function = FunctionRecord {
+            log: "the log".to_owned(),
+            growth_kib: Some(MAX_GROWTH_KIB),
+            descriptors: MAX_DESCRIPTORS,
+        };
+        Record {
+            orders: vec![order],
+            functions: vec![function],
+            stray_events: Vec::new(),
+            dead_letters: 0,
+            secrets: vec!["the key".to_owned()],
+        }
+    }
+
+    /// The rules that a record breaks in which something is changed: in the record, its order, that one's invocation, and
+    /// the log line of it.
+    fn broken(change: fn(&mut Record)) -> Vec<&'static str> {
+        let mut record = record();
+        change(&mut record);
+        let ledger = Ledger::new(&record);
         assert_eq!(ledger.is_consistent(), !ledger.to_string().contains("NOT consistent"));
-        ledger.rules().filter(|rule| !rule.broken.is_empty()).map(|rule| rule.text).collect()
+        ledger.rules.iter().filter(|rule| !rule.broken.is_empty()).map(|rule| rule.text).collect()
     }
 
-    fn invocation(outcome: Outcome, took: Duration) -> Invocation {
-        Invocation { outcome, took, ids: Ids { request_id: String::new(), trace_id: String::new() } }
+    fn order(record: &mut Record) -> &mut History {
+        &mut record.orders[0]
+    }
+
+    fn invocation(record: &mut Record) -> &mut Invocation {
+        &mut record.orders[0].invocations[0]
+    }
+
+    fn line(record: &mut Record) -> &mut Line {
+        &mut record.orders[0].invocations[0].lines[0]
+    }
+
+    /// The message comes back with this outcome, nothing is published, and in the end it is a dead letter.
+    fn comes_back(record: &mut Record, outcome: &str) {
+        line(record).outcome = outcome.to_owned();
+        invocation(record).answer = LEFT;
+        order(record).events.clear();
+        record.dead_letters = 1;
+    }
+
+    fn is_invalid(record: &mut Record) {
+        line(record).outcome = "not_sent".to_owned();
+        order(record).planned.is_invalid = true;
+        order(record).is_set_aside = true;
+        order(record).requests.clear();
+        order(record).events.clear();
     }
 
     #[test]
-    fn every_rule_beside_those_of_orders_and_events_can_be_broken() {
-        let second = Duration::from_secs(1);
-        let answered = || Outcome::Answered(Answer::Response(String::new()));
-        assert_eq!(broken(|ledger| ledger.logged(0, "P000000")), [LINES]);
-        assert_eq!(broken(|ledger| ledger.logged(2, "P000000")), [LINES]);
-        assert_eq!(broken(|ledger| ledger.requested(false, "a request")), [SIGNED]);
-        assert_eq!(broken(|ledger| ledger.log("the key", &["key".to_owned()])), [SECRECY]);
-        assert_eq!(broken(|ledger| ledger.invoked(&invocation(answered(), second), second)), [DEADLINES]);
-        assert_eq!(broken(|ledger| ledger.invoked(&invocation(Outcome::Exited, Duration::ZERO), second)), [DEADLINES]);
-        assert_eq!(broken(|ledger| ledger.grown(MAX_GROWTH_KIB + 1)), [MEMORY]);
-        assert_eq!(broken(|ledger| ledger.open(MAX_DESCRIPTORS + 1)), [SOCKETS]);
-        assert_eq!(broken(|ledger| ledger.delivered(3, 1, 1)), [QUEUE]);
+    fn every_rule_can_be_broken() {
+        let changes: &[(&[&str], fn(&mut Record))] = &[
+            (&[], |_| ()),
+            (&[TRUE, PLAIN], |it| order(it).truth = "open"),
+            (&[TRUE, PLAIN], |it| order(it).truth = "paid"),
+            (&[PLAIN], |it| comes_back(it, "unknown")),
+            (&[PLAIN], |it| {
+                comes_back(it, "unknown");
+                invocation(it).incidents = vec![Incident::EventsFail(event_bus::Failure::Reset)];
+            }),
+            (&[FLAWED], |it| order(it).planned.merchant.flaw = Some(Flaw::WrongKey)),
+            (&[HELD_BACK], |it| {
+                order(it).planned.merchant.flaw = Some(Flaw::NoSecret);
+                comes_back(it, "unknown");
+            }),
+            (&[HELD_BACK], |it| order(it).due = Some(invocation(it).to)),
+            (&[HELD_BACK, COUNTED], |it| {
+                let requests = std::mem::take(&mut order(it).requests);
+                is_invalid(it);
+                order(it).requests = requests;
+            }),
+            (&[COUNTED], |it| line(it).requests = [0, 2]),
+            (&[COUNTED], |it| line(it).requests = [2, 0]),
+            (&[PLAIN, COUNTED], |it| comes_back(it, "not_sent")),
+            (&[SIGNED], |it| order(it).requests[0].is_merchants_own = false),
+            (&[LINES, EVENT], |it| invocation(it).lines.clear()),
+            (&[LINES], |it| {
+                let again = line(it).clone();
+                invocation(it).lines.push(again);
+            }),
+            (&[LINES], |it| {
+                (order(it).planned.messages, invocation(it).answer) = (0, Answer::Direct(Some("paid".to_owned())));
+                order(it).events.clear();
+            }),
+            (&[LINES], |it| {
+                (order(it).planned.messages, invocation(it).answer) = (0, DIRECT);
+                order(it).events.clear();
+            }),
+            (&[ACKNOWLEDGED], |it| order(it).events.clear()),
+            (&[ACKNOWLEDGED], |it| comes_back(it, "closed")),
+            (&[ACKNOWLEDGED], |it| {
+                comes_back(it, "");
+                invocation(it).answer = Answer::Message { is_acknowledged: true };
+                (order(it).requests, it.dead_letters) = (Vec::new(), 0);
+            }),
+            (&[ACKNOWLEDGED], |it| {
+                is_invalid(it);
+                order(it).is_set_aside = false;
+            }),
+            (&[ACKNOWLEDGED], |it| {
+                is_invalid(it);
+                (invocation(it).answer, it.dead_letters) = (LEFT, 1);
+            }),
+            (&[ACKNOWLEDGED, EVENT], |it| order(it).events[0].at -= Duration::from_secs(1)),
+            (&[ACKNOWLEDGED, EVENT], |it| order(it).events[0].detail["outcome"] = json!("paid")),
+            (&[ACKNOWLEDGED, EVENT], |it| order(it).events[0].detail["message_id"] = json!("2")),
+            (&[EVENT], |it| order(it).events[0].detail["mch_id"] = json!("1")),
+            (&[EVENT], |it| order(it).events[0].bus = "default".to_owned()),
+            (&[EVENT], |it| it.stray_events = order(it).events.clone()),
+            (&[QUEUE], |it| it.dead_letters = 1),
+            (&[QUEUE], |it| order(it).planned.messages = 2),
+            (&[DEADLINES], |it| invocation(it).is_in_time = false),
+            (&[SECRECY], |it| it.functions[0].log += ": the key"),
+            (&[SECRECY], |it| order(it).events[0].detail["err_code_des"] = json!("the key")),
+            (&[MEMORY], |it| it.functions[0].growth_kib = Some(MAX_GROWTH_KIB + 1)),
+            (&[SOCKETS], |it| it.functions[0].descriptors += 1),
+        ];
+        for (index, (rules, change)) in changes.iter().enumerate() {
+            assert_eq!(broken(*change), *rules, "{index}");
+        }
+        let breakable: Vec<&str> = changes.iter().flat_map(|(rules, _)| *rules).copied().collect();
+        assert!(RULES.iter().all(|rule| breakable.contains(rule)));
     }
 
     #[test]
-    fn what_is_as_it_should_be_breaks_none() {
-        let second = Duration::from_secs(1);
-        let answered = Outcome::Answered(Answer::Response(String::new()));
-        let entries = broken(|ledger| {
-            ledger.logged(1, "P000000");
-            ledger.requested(true, "a request");
-            ledger.log("nothing", &["key".to_owned()]);
-            ledger.invoked(&invocation(answered, second / 2), second);
-            ledger.grown(MAX_GROWTH_KIB);
-            ledger.open(MAX_DESCRIPTORS);
-            ledger.delivered(3, 1, 2);
-        });
-        assert_eq!(entries, <[&str; 0]>::default());
+    fn what_goes_wrong_around_an_order_excuses_what_comes_of_it() {
+        let changes: &[fn(&mut Record)] = &[
+            |it| {
+                comes_back(it, "unknown");
+                invocation(it).incidents = vec![Incident::GatewayDown];
+            },
+            |it| {
+                comes_back(it, "unknown");
+                invocation(it).has_time = false;
+            },
+            |it| {
+                comes_back(it, "unknown");
+                order(it).planned.is_paid_after = Some(Duration::ZERO);
+            },
+            |it| {
+                comes_back(it, "closed");
+                invocation(it).incidents = vec![Incident::EventsFail(event_bus::Failure::Reset)];
+            },
+            |it| {
+                is_invalid(it);
+                invocation(it).incidents = vec![Incident::QueueFails(crate::mock::queue::Failure::Reset)];
+                (invocation(it).answer, it.dead_letters) = (LEFT, 1);
+            },
+            // A genuine ORDERNOTEXIST that is another order's.
+            |it| {
+                order(it).planned.faults = vec![(None, Fault::Replay)];
+                line(it).outcome = "not_found".to_owned();
+                order(it).events[0].detail["outcome"] = json!("not_found");
+            },
+            // What came before is another invocation's.
+            |it| {
+                order(it).requests[1].at -= Duration::from_secs(1);
+                line(it).requests = [1, 0];
+            },
+        ];
+        for (index, change) in changes.iter().enumerate() {
+            assert_eq!(broken(*change), <[&str; 0]>::default(), "{index}");
+        }
     }
 }
