@@ -1,6 +1,9 @@
 //! What goes wrong around the function for a while.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use fastrand::Rng;
 use tokio::time::sleep;
@@ -18,22 +21,23 @@ use crate::mock::{
 /// is asked for again after five seconds at the earliest; one that was read is cached for a second.
 const NO_KEY: Duration = Duration::from_millis(5_500);
 
-/// An incident.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Incident {
-    /// An endpoint of the gateway is down.
-    EndpointDown(usize),
-    /// Every endpoint of the gateway is down.
-    GatewayDown,
+/// An incident; by default all is well.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Incident {
+    /// Endpoints of the gateway that are down.
+    pub(super) down: &'static [usize],
     /// WeChat Pay takes so many requests a second and no more.
-    RateLimited(u32),
-    /// The keys of the merchant at this index are rotated: at the gateway first, in the secret a moment later.
-    KeyRotated(usize),
-    SecretsFail(secrets::Failure),
-    SecretsSlow(Duration),
-    EventsFail(event_bus::Failure),
-    QueueFails(queue::Failure),
+    pub(super) rate_limit: Option<u32>,
+    /// The merchant whose keys are rotated, by index: at the gateway first, in the secret a moment later.
+    pub(super) rotated: Option<usize>,
+    pub(super) secrets: Option<secrets::Failure>,
+    pub(super) secrets_delay: Duration,
+    pub(super) events: Option<event_bus::Failure>,
+    pub(super) queue: Option<queue::Failure>,
 }
+
+/// Incidents, and when they were.
+pub(super) type Spans = Vec<(Incident, Range<Instant>)>;
 
 impl Incident {
     /// One of all incidents; the keys of so many merchants can be rotated.
@@ -42,47 +46,39 @@ impl Incident {
         use queue::Failure as Sqs;
         use secrets::Failure as Secret;
 
-        let secret = [Secret::InternalError, Secret::Reset];
         let sqs = [Sqs::InternalError, Sqs::AccessDenied, Sqs::Reset, Sqs::ResetAfter, Sqs::EveryNth(2), Sqs::Hang];
         let bus =
             [Bus::InternalError, Bus::AccessDenied, Bus::Throttled, Bus::Unavailable, Bus::Reset, Bus::ResetAfter];
+        let well = Self::default();
         match random.u8(..12) {
-            0 => Self::EndpointDown(0),
-            1 => Self::EndpointDown(1),
-            2 => Self::GatewayDown,
-            3 => Self::RateLimited(random.u32(1..40)),
-            4 | 5 => Self::KeyRotated(random.usize(..merchants)),
-            6 => Self::SecretsFail(random.choice(secret).unwrap_or(Secret::Reset)),
-            7 => Self::SecretsSlow(Duration::from_millis(random.u64(10..200))),
-            8 => Self::EventsFail(Bus::Hang),
-            9 => Self::EventsFail(Bus::EveryNth(random.usize(1..5))),
-            10 => Self::EventsFail(random.choice(bus).unwrap_or(Bus::Reset)),
-            _ => Self::QueueFails(random.choice(sqs).unwrap_or(Sqs::Reset)),
+            0 => Self { down: &[0], ..well },
+            1 => Self { down: &[1], ..well },
+            2 => Self { down: &[0, 1], ..well },
+            3 => Self { rate_limit: Some(random.u32(1..40)), ..well },
+            4 | 5 => Self { rotated: Some(random.usize(..merchants)), ..well },
+            6 => Self { secrets: random.choice([Secret::InternalError, Secret::Reset]), ..well },
+            7 => Self { secrets_delay: Duration::from_millis(random.u64(10..200)), ..well },
+            8 => Self { events: Some(Bus::Hang), ..well },
+            9 => Self { events: Some(Bus::EveryNth(random.usize(1..5))), ..well },
+            10 => Self { events: random.choice(bus), ..well },
+            _ => Self { queue: random.choice(sqs), ..well },
         }
     }
 
     /// Whether whoever meets it waits for the deadline.
-    pub(super) fn is_slow(self) -> bool {
-        matches!(self, Self::GatewayDown | Self::EventsFail(event_bus::Failure::Hang))
+    pub(super) fn is_slow(&self) -> bool {
+        self.down.len() == 2 || self.events == Some(event_bus::Failure::Hang)
     }
 
     /// Whether it is in what takes the results, EventBridge and SQS, and so in nothing that closing an order takes.
-    pub(super) fn is_in_results(self) -> bool {
-        matches!(self, Self::EventsFail(_) | Self::QueueFails(_))
+    pub(super) fn is_in_results(&self) -> bool {
+        self.events.is_some() || self.queue.is_some()
     }
 
     /// Whether a function can have no key because of it, or an old one.
-    pub(super) fn is_in_secrets(self) -> bool {
-        matches!(self, Self::KeyRotated(_) | Self::SecretsFail(_) | Self::SecretsSlow(_))
+    pub(super) fn is_in_secrets(&self) -> bool {
+        self.rotated.is_some() || self.secrets.is_some() || !self.secrets_delay.is_zero()
     }
-}
-
-/// When an incident was.
-#[derive(Debug)]
-pub(super) struct Span {
-    incident: Incident,
-    from: Instant,
-    to: Option<Instant>,
 }
 
 impl Run {
@@ -90,12 +86,13 @@ impl Run {
     pub(super) async fn change_incidents(&self, job: usize) -> anyhow::Result<()> {
         for (jobs, incident) in &self.plan.incidents {
             if jobs.start == job {
-                lock(&self.spans).push(Span { incident: *incident, from: Instant::now(), to: None });
-                self.begin(*incident, job).await;
+                let from = Instant::now();
+                lock(&self.spans).push((*incident, from..from + Duration::from_hours(1)));
+                self.apply(incident, job).await?;
             } else if jobs.end == job {
-                self.end().await?;
-                if let Some(span) = lock(&self.spans).last_mut() {
-                    span.to = Some(Instant::now() + if incident.is_in_secrets() { NO_KEY } else { Duration::ZERO });
+                self.apply(&Incident::default(), job).await?;
+                if let Some((_, span)) = lock(&self.spans).last_mut() {
+                    span.end = Instant::now() + if incident.is_in_secrets() { NO_KEY } else { Duration::ZERO };
                 }
             }
         }
@@ -104,58 +101,38 @@ impl Run {
 
     /// The incidents in this time that can concern the merchant.
     pub(super) fn incidents(&self, merchant: &Merchant, from: Instant, to: Instant) -> Vec<Incident> {
-        let concerns = |span: &&Span| {
-            let is_about = match span.incident {
-                Incident::KeyRotated(index) => self.plan.merchants.get(index) == Some(merchant),
-                _ => true,
-            };
-            is_about && span.from <= to && span.to.is_none_or(|end| from <= end)
+        let concerns = |(incident, span): &&(Incident, Range<Instant>)| {
+            let is_about = incident.rotated.is_none_or(|index| self.plan.merchants.get(index) == Some(merchant));
+            is_about && span.start <= to && from <= span.end
         };
-        lock(&self.spans).iter().filter(concerns).map(|span| span.incident).collect()
+        lock(&self.spans).iter().filter(concerns).map(|(incident, _)| *incident).collect()
     }
 
-    async fn begin(&self, incident: Incident, job: usize) {
+    async fn apply(&self, incident: &Incident, job: usize) -> anyhow::Result<()> {
         let gateway = &self.sandbox.gateway;
-        match incident {
-            Incident::EndpointDown(_) | Incident::GatewayDown => {
-                for (index, endpoint) in gateway.endpoints().iter().enumerate() {
-                    if incident == Incident::GatewayDown || incident == Incident::EndpointDown(index) {
-                        endpoint.go_down().await;
-                    }
-                }
+        for (index, endpoint) in gateway.endpoints().iter().enumerate() {
+            if incident.down.contains(&index) {
+                endpoint.go_down().await;
+            } else {
+                endpoint.come_up().await?;
             }
-            Incident::RateLimited(requests) => gateway.set_rate_limit(Some(requests)),
-            Incident::KeyRotated(index) => {
-                let mut identities = gateway.identities();
-                if let Some(identity) = identities.get_mut(index) {
-                    let serial_no = format!("{job:040}");
-                    identity.v3 = V3 { key: Key::Merchant(job), serial_no, ..identity.v3.clone() };
-                    identity.api_key = format!("{job:k>32}");
-                    self.keep_secret(identity);
-                }
-                gateway.set_identities(identities.clone());
-                sleep(Duration::from_millis(20)).await;
-                let flaws = self.plan.merchants.iter().map(|merchant| merchant.flaw);
-                let merchants = identities.into_iter().zip(flaws).map(|(identity, flaw)| Merchant { identity, flaw });
-                self.sandbox.know(&merchants.collect::<Vec<_>>());
-            }
-            Incident::SecretsFail(failure) => self.sandbox.secrets.set_failure(Some(failure)),
-            Incident::SecretsSlow(delay) => self.sandbox.secrets.set_delay(delay),
-            Incident::EventsFail(failure) => self.sandbox.events.set_failure(Some(failure)),
-            Incident::QueueFails(failure) => self.queue.set_failure(Some(failure)),
         }
-    }
-
-    /// All is well again.
-    async fn end(&self) -> anyhow::Result<()> {
-        self.sandbox.gateway.set_rate_limit(None);
-        for endpoint in self.sandbox.gateway.endpoints() {
-            endpoint.come_up().await?;
+        gateway.set_rate_limit(incident.rate_limit);
+        self.sandbox.secrets.set_failure(incident.secrets);
+        self.sandbox.secrets.set_delay(incident.secrets_delay);
+        self.sandbox.events.set_failure(incident.events);
+        self.queue.set_failure(incident.queue);
+        let mut identities = gateway.identities();
+        if let Some(identity) = incident.rotated.and_then(|index| identities.get_mut(index)) {
+            identity.v3 = V3 { key: Key::Merchant(job), serial_no: format!("{job:040}"), ..identity.v3.clone() };
+            identity.api_key = format!("{job:k>32}");
+            self.keep_secret(identity);
+            gateway.set_identities(identities.clone());
+            sleep(Duration::from_millis(20)).await;
+            let flaws = self.plan.merchants.iter().map(|merchant| merchant.flaw);
+            let merchants = identities.into_iter().zip(flaws).map(|(identity, flaw)| Merchant { identity, flaw });
+            self.sandbox.know(&merchants.collect::<Vec<_>>());
         }
-        self.sandbox.secrets.set_failure(None);
-        self.sandbox.secrets.set_delay(Duration::ZERO);
-        self.sandbox.events.set_failure(None);
-        self.queue.set_failure(None);
         Ok(())
     }
 }

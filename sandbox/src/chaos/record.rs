@@ -13,8 +13,6 @@ use crate::mock::{
 pub(super) struct Record {
     pub(super) orders: Vec<History>,
     pub(super) functions: Vec<FunctionRecord>,
-    /// Events about no order of the run.
-    pub(super) stray_events: Vec<Event>,
     pub(super) dead_letters: usize,
     /// What may show nowhere.
     pub(super) secrets: Vec<String>,
@@ -31,7 +29,7 @@ pub(super) struct FunctionRecord {
 }
 
 /// One order's history.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct History {
     pub(super) planned: PlannedOrder,
     /// What it was when all was over, as `outcome` has it.
@@ -97,19 +95,6 @@ pub(super) fn is_conclusive(outcome: &str) -> bool {
 }
 
 impl History {
-    /// The beginning of an order's history.
-    pub(super) fn new(planned: PlannedOrder) -> Self {
-        Self {
-            planned,
-            truth: "",
-            due: None,
-            is_set_aside: false,
-            invocations: Vec::new(),
-            requests: Vec::new(),
-            events: Vec::new(),
-        }
-    }
-
     /// Whether a genuine reply about another order, or to another call, was among the replies.
     pub(super) fn was_replayed(&self) -> bool {
         self.planned.faults.iter().any(|(_, fault)| matches!(fault, Fault::Replay | Fault::OtherCall))

@@ -16,9 +16,9 @@ use tokio::{
 };
 
 use super::{
-    incidents::Span,
+    incidents::{Incident, Spans},
     ledger::Ledger,
-    plan::{Job, Plan, PlannedOrder, TIMEOUTS},
+    plan::{Job, Plan, PlannedOrder},
     record::{Answer, FunctionRecord, History, Invocation, Line, Record, Request, is_conclusive, truth},
 };
 use crate::{
@@ -47,7 +47,8 @@ const VISIBILITY: Duration = Duration::from_secs(1);
 /// How many invocations a function has before its memory is first read.
 const WARM_UP: usize = 20;
 
-/// A function's timeout with which there is time for a query of every order.
+/// A function's timeout when no job is left, and one with which there is time for a query of every order.
+const LONG: Duration = Duration::from_secs(9);
 const TIME_TO_QUERY: Duration = Duration::from_secs(2);
 
 /// How long a log line may come after its answer.
@@ -67,20 +68,15 @@ pub(super) struct Run {
     /// The jobs that are left, by their index, and how often each was done before; held while incidents change, lest the
     /// end of one overtake its beginning.
     jobs: tokio::sync::Mutex<VecDeque<(usize, u32)>>,
-    pub(super) spans: Mutex<Vec<Span>>,
+    pub(super) spans: Mutex<Spans>,
     record: Mutex<Record>,
 }
 
-/// Runs the plan of this seed with so many functions side by side; `progress` hears of each job's number, of how many.
+/// Runs the plan of this seed with so many functions side by side.
 ///
 /// # Errors
 /// When the mocks or the function can't be started.
-pub async fn run(
-    (orders, seed): (usize, u64),
-    program: &Path,
-    functions: usize,
-    progress: fn(usize, usize),
-) -> anyhow::Result<Ledger> {
+pub async fn run(orders: usize, seed: u64, program: &Path, functions: usize) -> anyhow::Result<Ledger> {
     let plan = Plan::new(orders, seed);
     let sandbox = Sandbox::start().await?;
     sandbox.know(&plan.merchants);
@@ -90,16 +86,12 @@ pub async fn run(
             sandbox.gateway.put_order(out_trade_no, order.clone());
         }
         for (call, fault) in faults.clone() {
-            match call {
-                None => sandbox.gateway.fault_on_order(out_trade_no, Times::Next(1), fault),
-                Some(call) => sandbox.gateway.fault_on_order_call(out_trade_no, call, Times::Next(1), fault),
-            }
+            sandbox.gateway.fault_on_order_call(out_trade_no, call, Times::Next(1), fault);
         }
     }
     let record = Record {
-        orders: plan.orders.iter().cloned().map(History::new).collect(),
+        orders: plan.orders.iter().cloned().map(|planned| History { planned, ..History::default() }).collect(),
         functions: Vec::new(),
-        stray_events: Vec::new(),
         dead_letters: 0,
         secrets: [OPENID, SECRET_ACCESS_KEY, SESSION_TOKEN].map(str::to_owned).into(),
     };
@@ -115,7 +107,7 @@ pub async fn run(
         let function = run.queue.environment().into_iter().fold(function, |it, (name, value)| it.env(name, &value));
         let function = function.env("SECRET_CACHE_TTL_SECONDS", "1").start().await?;
         let run = Arc::clone(&run);
-        workers.spawn(async move { run.work(function, progress).await });
+        workers.spawn(async move { run.work(function).await });
     }
     while let Some(worked) = workers.join_next().await {
         worked??;
@@ -126,7 +118,7 @@ pub async fn run(
 
 impl Run {
     /// One function's work, until nothing is left to do.
-    async fn work(&self, mut function: Function, progress: fn(usize, usize)) -> anyhow::Result<()> {
+    async fn work(&self, mut function: Function) -> anyhow::Result<()> {
         let mut all = Vec::new();
         let (mut count, mut early) = (0, None);
         loop {
@@ -135,21 +127,19 @@ impl Run {
                 let next = jobs.pop_front();
                 if let Some((job, 0)) = next {
                     self.change_incidents(job).await?;
-                    progress(job + 1, self.plan.jobs.len());
+                    if job % 100 == 99 {
+                        eprintln!("chaos: {} of {} jobs have begun", job + 1, self.plan.jobs.len());
+                    }
                 }
                 next.and_then(|(index, earlier)| Some((index, earlier, self.plan.jobs.get(index)?)))
             };
             if let Some((_, 0, job)) = next {
-                self.send_payers(job);
+                self.begin(job);
             }
             let invocations = match next {
                 Some((index, earlier, job)) if job.is_direct => self.call(&mut function, index, earlier, job).await,
-                Some((.., job)) => {
-                    self.send(job);
-                    self.take_batch(&mut function, job.timeout).await
-                }
                 None if self.queue.left().0 == 0 => break,
-                None => self.take_batch(&mut function, TIMEOUTS[0]).await,
+                _ => self.take_batch(&mut function, next.map_or(LONG, |(.., job)| job.timeout)).await,
             };
             if invocations.is_empty() {
                 // Until a message is visible, or may be so: another function can be done with it sooner.
@@ -224,29 +214,23 @@ impl Run {
         (invocation, invoked.json())
     }
 
-    /// Sends the messages of a job's orders.
-    fn send(&self, job: &Job) {
+    /// Sends the messages of a job's orders, and the payers on their way.
+    fn begin(&self, job: &Job) {
         for index in job.orders.clone() {
             let Some(order) = self.plan.orders.get(index) else { continue };
-            let close_at = order.due_in.map(|due_in| SystemTime::now() + due_in);
-            if let Some(history) = lock(&self.record).orders.get_mut(index) {
-                history.due = order.due_in.and_then(|due_in| (Instant::now() + due_in).checked_sub(MARGIN));
-            }
-            for _ in 0..order.messages {
-                let _ = self.queue.send(&event(order, close_at).to_string(), Duration::ZERO);
-            }
-        }
-    }
-
-    /// Sends the payers of a job's orders on their way.
-    fn send_payers(&self, job: &Job) {
-        for order in self.plan.orders.get(job.orders.clone()).unwrap_or_default() {
             if let Some(delay) = order.is_paid_after {
                 let (gateway, out_trade_no) = (self.sandbox.gateway.clone(), order.out_trade_no.clone());
                 tokio::spawn(async move {
                     sleep(delay).await;
                     gateway.pay(&out_trade_no);
                 });
+            }
+            let close_at = order.due_in.map(|due_in| SystemTime::now() + due_in);
+            if let Some(history) = lock(&self.record).orders.get_mut(index) {
+                history.due = order.due_in.and_then(|due_in| (Instant::now() + due_in).checked_sub(MARGIN));
+            }
+            for _ in 0..order.messages {
+                let _ = self.queue.send(&event(order, close_at).to_string(), Duration::ZERO);
             }
         }
     }
@@ -298,8 +282,9 @@ impl Run {
         }
         for event in self.sandbox.events.events() {
             let index = event.detail.get("out_trade_no").and_then(|number| PlannedOrder::index(number.as_str()?));
-            let Record { orders, stray_events, .. } = &mut *record;
-            index.and_then(|index| orders.get_mut(index)).map_or(stray_events, |it| &mut it.events).push(event);
+            if let Some(history) = index.and_then(|index| record.orders.get_mut(index)) {
+                history.events.push(event);
+            }
         }
         record.dead_letters = self.queue.left().1;
     }
@@ -314,7 +299,7 @@ impl Run {
             received.status == Some(401) || received.reply.as_ref().is_some_and(|reply| reply.contains("签名错误"));
         let may_be_rejected = || {
             let incidents = self.incidents(merchant, received.at, received.at + REPLY_TIME);
-            merchant.flaw == Some(Flaw::WrongKey) || incidents.iter().any(|it| it.is_in_secrets())
+            merchant.flaw == Some(Flaw::WrongKey) || incidents.iter().any(Incident::is_in_secrets)
         };
         is_named && (!is_rejected || may_be_rejected())
     }

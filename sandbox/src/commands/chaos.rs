@@ -1,7 +1,7 @@
 //! `sandbox chaos`: everything goes wrong, and the ledger must be consistent.
 
 use std::{
-    io::{Write, stderr, stdout},
+    io::{Write, stdout},
     num::NonZeroUsize,
     process::ExitCode,
 };
@@ -37,14 +37,7 @@ pub struct Args {
 /// Runs the command. Exit code 0: the ledger is consistent; 1: it is not.
 pub async fn run(Args { orders, seed }: Args) -> anyhow::Result<ExitCode> {
     let program = tokio::task::spawn_blocking(binary::build).await??;
-    let ledger = chaos::run((orders.get(), seed), &program, FUNCTIONS, progress).await?;
+    let ledger = chaos::run(orders.get(), seed, &program, FUNCTIONS).await?;
     writeln!(stdout(), "seed {seed}\n{ledger}")?;
     Ok(if ledger.is_consistent() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Shows how far the run is, a line every tenth.
-fn progress(job: usize, jobs: usize) {
-    if job * 10 / jobs > (job - 1) * 10 / jobs {
-        let _ = writeln!(stderr(), "chaos: {job} of {jobs} jobs have begun");
-    }
 }
