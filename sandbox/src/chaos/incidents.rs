@@ -36,9 +36,6 @@ pub(super) struct Incident {
     pub(super) queue: Option<queue::Failure>,
 }
 
-/// Incidents, and when they were.
-pub(super) type Spans = Vec<(Incident, Range<Instant>)>;
-
 impl Incident {
     /// One of all incidents; the keys of so many merchants can be rotated.
     pub(super) fn random(merchants: usize, random: &mut Rng) -> Self {
@@ -63,11 +60,6 @@ impl Incident {
             10 => Self { events: random.choice(bus), ..well },
             _ => Self { queue: random.choice(sqs), ..well },
         }
-    }
-
-    /// Whether whoever meets it waits for the deadline.
-    pub(super) fn is_slow(&self) -> bool {
-        self.down.len() == 2 || self.events == Some(event_bus::Failure::Hang)
     }
 
     /// Whether it is in what takes the results, EventBridge and SQS, and so in nothing that closing an order takes.

@@ -9,13 +9,20 @@ use crate::mock::{
 };
 
 /// Everything that is on record.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Record {
     pub(super) orders: Vec<History>,
     pub(super) functions: Vec<FunctionRecord>,
     pub(super) dead_letters: usize,
     /// What may show nowhere.
     pub(super) secrets: Vec<String>,
+}
+
+impl Record {
+    /// The history of the order of this number.
+    pub(super) fn of(&mut self, out_trade_no: &str) -> Option<&mut History> {
+        self.orders.get_mut(out_trade_no.strip_prefix('C')?.parse::<usize>().ok()?)
+    }
 }
 
 /// One function, when its work was done.
@@ -46,9 +53,8 @@ pub(super) struct History {
 /// One invocation, as far as it is about one order.
 #[derive(Clone, Debug)]
 pub(super) struct Invocation {
-    pub(super) request_id: String,
-    /// Of the order's message; empty with a direct call.
-    pub(super) message_id: String,
+    /// As its log line has them: of the request, of the message (empty with a direct call), and `out_trade_no`.
+    pub(super) ids: [String; 3],
     pub(super) answer: Answer,
     pub(super) from: Instant,
     pub(super) to: Instant,
@@ -126,7 +132,7 @@ impl Invocation {
     pub(super) fn is_published_by(&self, event: &Event) -> bool {
         let has = |name: &str, value: &str| event.detail.get(name).is_some_and(|it| it == value);
         let is_of_line = |line: &Line| is_conclusive(&line.outcome) && has("outcome", &line.outcome);
-        let is_of_message = matches!(self.answer, Answer::Message { .. }) && has("message_id", &self.message_id);
-        is_of_message && self.lines.iter().any(is_of_line) && self.is_during(event.at)
+        let [_, message_id, _] = &self.ids;
+        has("message_id", message_id) && self.lines.iter().any(is_of_line) && self.is_during(event.at)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    ops::Range,
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
@@ -16,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    incidents::{Incident, Spans},
+    incidents::Incident,
     ledger::Ledger,
     plan::{Job, Plan, PlannedOrder},
     record::{Answer, FunctionRecord, History, Invocation, Line, Record, Request, is_conclusive, truth},
@@ -25,10 +26,10 @@ use crate::{
     Sandbox,
     mock::{
         function::{Function, Outcome, SECRET_ACCESS_KEY, SESSION_TOKEN},
-        gateway::{OPENID, Received, Times},
+        gateway::{self, OPENID, Times},
         identity::{Flaw, Identity, Merchant},
         lock,
-        queue::{self, Queue},
+        queue::{self, Queue, Received},
     },
 };
 
@@ -68,7 +69,8 @@ pub(super) struct Run {
     /// The jobs that are left, by their index, and how often each was done before; held while incidents change, lest the
     /// end of one overtake its beginning.
     jobs: tokio::sync::Mutex<VecDeque<(usize, u32)>>,
-    pub(super) spans: Mutex<Spans>,
+    /// When incidents were.
+    pub(super) spans: Mutex<Vec<(Incident, Range<Instant>)>>,
     record: Mutex<Record>,
 }
 
@@ -91,9 +93,8 @@ pub async fn run(orders: usize, seed: u64, program: &Path, functions: usize) -> 
     }
     let record = Record {
         orders: plan.orders.iter().cloned().map(|planned| History { planned, ..History::default() }).collect(),
-        functions: Vec::new(),
-        dead_letters: 0,
         secrets: [OPENID, SECRET_ACCESS_KEY, SESSION_TOKEN].map(str::to_owned).into(),
+        ..Record::default()
     };
     let jobs = tokio::sync::Mutex::new((0..plan.jobs.len()).map(|job| (job, 0)).collect());
     let (spans, record) = (Mutex::default(), Mutex::new(record));
@@ -136,11 +137,17 @@ impl Run {
             if let Some((_, 0, job)) = next {
                 self.begin(job);
             }
-            let invocations = match next {
-                Some((index, earlier, job)) if job.is_direct => self.call(&mut function, index, earlier, job).await,
-                None if self.queue.left().0 == 0 => break,
-                _ => self.take_batch(&mut function, next.map_or(LONG, |(.., job)| job.timeout)).await,
-            };
+            let direct = next.filter(|(.., job)| job.is_direct);
+            let order = direct.and_then(|(.., job)| self.plan.orders.get(job.orders.start));
+            if next.is_none() && self.queue.left().0 == 0 {
+                break;
+            }
+            let invocations = self.invoke(&mut function, order, next.map_or(LONG, |(.., job)| job.timeout)).await;
+            if let Some((index, earlier @ ..DIRECT_RETRIES, _)) = direct
+                && !invocations.iter().any(|it| matches!(&it.answer, Answer::Direct(Some(it)) if is_conclusive(it)))
+            {
+                self.jobs.lock().await.push_back((index, earlier + 1));
+            }
             if invocations.is_empty() {
                 // Until a message is visible, or may be so: another function can be done with it sooner.
                 let soon = tokio::time::Instant::now() + Duration::from_millis(20);
@@ -165,53 +172,42 @@ impl Run {
         Ok(())
     }
 
-    /// Makes a direct call, and has it retried if need be.
-    async fn call(&self, function: &mut Function, index: usize, earlier: u32, job: &Job) -> Vec<(usize, Invocation)> {
-        let Some(order) = self.plan.orders.get(job.orders.start) else { return Vec::new() };
-        let (invocation, answer) = self.invoke(function, &event(order, None), job.timeout).await;
-        let outcome = answer.get("outcome").and_then(Value::as_str).map(str::to_owned);
-        if !outcome.as_deref().is_some_and(is_conclusive) && earlier < DIRECT_RETRIES {
-            self.jobs.lock().await.push_back((index, earlier + 1));
-        }
-        vec![(job.orders.start, Invocation { answer: Answer::Direct(outcome), ..invocation })]
-    }
-
-    /// Receives a batch, if there is one, and hands it to the function, as Lambda does.
-    async fn take_batch(&self, function: &mut Function, timeout: Duration) -> Vec<(usize, Invocation)> {
-        let batch = self.queue.receive(usize::MAX);
-        if batch.is_empty() {
-            return Vec::new();
-        }
-        let (invocation, answer) = self.invoke(function, &queue::event(&batch), timeout).await;
+    /// Makes a direct call about the order; without one receives a batch, if there is any, and hands it over as Lambda does.
+    async fn invoke(
+        &self,
+        function: &mut Function,
+        order: Option<&PlannedOrder>,
+        timeout: Duration,
+    ) -> Vec<Invocation> {
+        let batch = if order.is_some() { Vec::new() } else { self.queue.receive(usize::MAX) };
+        let event = match order {
+            Some(order) => event(order, None),
+            None if batch.is_empty() => return Vec::new(),
+            None => queue::event(&batch),
+        };
+        let from = Instant::now();
+        let invoked = function.invoke_within(&event, timeout).await;
+        let (to, answer) = (Instant::now(), invoked.json());
         let failed = queue::failed(&answer);
         self.queue.finish(&batch, failed.as_ref());
-        let invocations = batch.into_iter().filter_map(|received| {
-            let body: Value = serde_json::from_str(received.record.get("body")?.as_str()?).ok()?;
-            let index = PlannedOrder::index(body.get("out_trade_no")?.as_str()?)?;
-            let message_id = received.message_id;
+        let outcome = answer.get("outcome").and_then(Value::as_str).map(str::to_owned);
+        let direct = order.map(|it| (String::new(), it.out_trade_no.clone(), Answer::Direct(outcome)));
+        let messages = batch.into_iter().filter_map(|Received { message_id, record }| {
+            let body: Value = serde_json::from_str(record.get("body")?.as_str()?).ok()?;
             let is_acknowledged = failed.as_ref().is_some_and(|failed| !failed.contains(&message_id));
-            let answer = Answer::Message { is_acknowledged };
-            Some((index, Invocation { message_id, answer, ..invocation.clone() }))
+            Some((message_id, body.get("out_trade_no")?.as_str()?.to_owned(), Answer::Message { is_acknowledged }))
         });
-        invocations.collect()
-    }
-
-    /// Hands an event to the function: what holds for each of its orders, and the answer.
-    async fn invoke(&self, function: &mut Function, event: &Value, timeout: Duration) -> (Invocation, Value) {
-        let from = Instant::now();
-        let invoked = function.invoke_within(event, timeout).await;
-        let invocation = Invocation {
-            request_id: invoked.ids.request_id.clone(),
-            message_id: String::new(),
-            answer: Answer::Direct(None),
+        let invocations = direct.into_iter().chain(messages).map(|(message_id, out_trade_no, answer)| Invocation {
+            ids: [invoked.ids.request_id.clone(), message_id, out_trade_no],
+            answer,
             from,
-            to: Instant::now(),
+            to,
             is_in_time: matches!(invoked.outcome, Outcome::Answered(_)) && invoked.took < timeout,
             has_time: timeout >= TIME_TO_QUERY,
             incidents: Vec::new(),
             lines: Vec::new(),
-        };
-        (invocation, invoked.json())
+        });
+        invocations.collect()
     }
 
     /// Sends the messages of a job's orders, and the payers on their way.
@@ -242,7 +238,7 @@ impl Run {
     }
 
     /// Puts on record what the function's log says of these invocations' orders.
-    fn read_lines(&self, invocations: Vec<(usize, Invocation)>, lines: &[Value]) {
+    fn read_lines(&self, invocations: Vec<Invocation>, lines: &[Value]) {
         let text = |line: &Value, name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut read: HashMap<[String; 3], Vec<Line>> = HashMap::new();
         for line in lines {
@@ -254,10 +250,10 @@ impl Run {
                 requests: ["attempts", "queries"].map(count),
             });
         }
-        for (index, mut it) in invocations {
-            if let Some(history) = lock(&self.record).orders.get_mut(index) {
-                let key = [&it.request_id, &it.message_id, &history.planned.out_trade_no].map(String::clone);
-                it.lines = read.remove(&key).unwrap_or_default();
+        for mut it in invocations {
+            let [.., out_trade_no] = &it.ids;
+            if let Some(history) = lock(&self.record).of(out_trade_no) {
+                it.lines = read.remove(&it.ids).unwrap_or_default();
                 it.incidents = self.incidents(&history.planned.merchant, it.from, it.to);
                 history.invocations.push(it);
             }
@@ -274,15 +270,13 @@ impl Run {
             history.is_set_aside = invalid_orders.iter().any(|it| it.body.contains(out_trade_no));
         }
         for received in self.sandbox.gateway.received() {
-            let index = received.fields.get("out_trade_no").and_then(|number| PlannedOrder::index(number));
-            if let Some(history) = index.and_then(|index| record.orders.get_mut(index)) {
+            if let Some(history) = received.fields.get("out_trade_no").and_then(|number| record.of(number)) {
                 let is_merchants_own = self.is_merchants_own(&received, &history.planned.merchant);
                 history.requests.push(Request { call: received.call, at: received.at, is_merchants_own });
             }
         }
         for event in self.sandbox.events.events() {
-            let index = event.detail.get("out_trade_no").and_then(|number| PlannedOrder::index(number.as_str()?));
-            if let Some(history) = index.and_then(|index| record.orders.get_mut(index)) {
+            if let Some(history) = event.detail.get("out_trade_no").and_then(|number| record.of(number.as_str()?)) {
                 history.events.push(event);
             }
         }
@@ -290,7 +284,7 @@ impl Run {
     }
 
     /// Whether a request names its order's merchant, and has a signature that is this merchant's.
-    fn is_merchants_own(&self, received: &Received, merchant: &Merchant) -> bool {
+    fn is_merchants_own(&self, received: &gateway::Received, merchant: &Merchant) -> bool {
         let mch_id = &merchant.identity.mch_id;
         let signed_for = format!("mchid=\"{mch_id}\"");
         let is_named = received.fields.get("mch_id") == Some(mch_id)
