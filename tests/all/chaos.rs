@@ -10,7 +10,7 @@ async fn when_everything_goes_wrong_the_ledger_is_consistent() {
     let program = Path::new(env!("CARGO_BIN_EXE_close-order"));
     let ledger = chaos::run(240, 7, program, 2).await.unwrap();
     assert!(ledger.is_consistent(), "{ledger}");
-    for rule in ledger.rules() {
+    for rule in &ledger.rules {
         assert!(rule.checked > 0, "{}: {ledger}", rule.text);
     }
 }

@@ -133,14 +133,17 @@ fn merchants(random: &mut Rng) -> Vec<Merchant> {
     for flaw in [Flaw::WrongKey, Flaw::NoSecret] {
         merchants.extend(random.choice(&kinds).map(|&kind| (kind, Some(flaw))));
     }
-    let numbered = merchants.into_iter().enumerate().map(|(place, ((mch_type, api), flaw))| {
-        let mch_id = format!("19000002{place:02}");
-        // Another key than `numbered` makes, which is part of the serials, and they may show in a log.
-        let identity = Identity::numbered(&mch_id, place).with_key(&format!("{mch_id:k>32}"));
-        let sign_type = Some(if random.bool() { "HMAC-SHA256" } else { "MD5" }.to_owned());
-        Merchant { identity: Identity { mch_type, api, sign_type, ..identity }, flaw }
-    });
-    numbered.collect()
+    merchants
+        .into_iter()
+        .enumerate()
+        .map(|(place, ((mch_type, api), flaw))| {
+            let mch_id = format!("19000002{place:02}");
+            // Another key than `numbered` makes, which is part of the serials, and they may show in a log.
+            let identity = Identity::numbered(&mch_id, place).with_key(&format!("{mch_id:k>32}"));
+            let sign_type = Some(if random.bool() { "HMAC-SHA256" } else { "MD5" }.to_owned());
+            Merchant { identity: Identity { mch_type, api, sign_type, ..identity }, flaw }
+        })
+        .collect()
 }
 
 fn order(merchant: &Merchant, random: &mut Rng) -> Option<Order> {

@@ -11,10 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tokio::{
-    task::JoinSet,
-    time::{sleep, sleep_until},
-};
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     incidents::Incident,
@@ -149,14 +146,11 @@ impl Run {
                 self.jobs.lock().await.push_back((index, earlier + 1));
             }
             if invocations.is_empty() {
-                // Until a message is visible, or may be so: another function can be done with it sooner.
-                let soon = tokio::time::Instant::now() + Duration::from_millis(20);
-                sleep_until(self.queue.next_visible().map_or(soon, |visible| visible.min(soon))).await;
+                // Until a message may be visible.
+                sleep(Duration::from_millis(20)).await;
             } else {
                 count += 1;
-            }
-            if count == WARM_UP && early.is_none() {
-                early = function.memory_kib("VmRSS");
+                early = early.or_else(|| function.memory_kib("VmRSS").filter(|_| count == WARM_UP));
             }
             all.extend(invocations);
         }

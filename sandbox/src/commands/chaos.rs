@@ -12,11 +12,8 @@ use sandbox::{binary, chaos};
 const FUNCTIONS: usize = 8;
 
 const EXAMPLES: &str = "\
-Endpoints drop, hang, garble, forge, replay and go down, closes do not stick, queries lag, payers pay meanwhile, keys are
-rotated, the rate limit is met, Secrets Manager, EventBridge and SQS fail, while orders in mixed states come by direct calls
-and SQS, some not due, some twice, some invalid: of six merchants in one deployment, partners and ordinary ones, over API v2
-and v3, one with a wrong key and one without a secret. What the function reported and published is then compared with what
-the gateway knows.
+Orders in mixed states, of six merchants over API v2 and v3, come by direct calls and SQS, while WeChat Pay, Secrets Manager,
+EventBridge and SQS fail in every way. What the function reported and published is then compared with what the gateway knows.
 
 Examples:
   cargo run --release -p sandbox -- chaos --orders 10000 --seed 1
