@@ -1,12 +1,9 @@
 //! The rules of a run, how often each was checked, and what broke them.
 
-use std::{fmt, time::Duration};
+use std::fmt::{self, Debug};
 
-use super::history::{EVENT_RULE, History, INVOCATION_RULES, NOT_BEFORE, WAITS};
-use crate::mock::{
-    event_bus,
-    function::{Invocation, Outcome},
-};
+use super::record::{Answer, History, Invocation, Line, Record, is_conclusive};
+use crate::mock::{gateway::Call, identity::Flaw};
 
 /// How much a warm function may grow, in kibibytes.
 const MAX_GROWTH_KIB: u64 = 2048;
@@ -15,21 +12,44 @@ const MAX_GROWTH_KIB: u64 = 2048;
 /// a batch to each of two endpoints, those to AWS and to the Runtime API, and what the process itself has.
 const MAX_DESCRIPTORS: usize = 48;
 
-/// The rules beside those about single invocations and events.
-const SIGNED: &str =
-    "every request names its order's merchant, and no signature of a merchant with the right key is rejected";
-const LINES: &str = "every order of every invocation has one log line, with an outcome or that it waits";
-const SECRECY: &str = "no log has a key, a credential, a signature or a payer's id";
-const QUEUE: &str = "every message was acknowledged or is in the dead-letter queue, and none is left";
+const TRUE: &str = "a confirmed `closed`, `paid` or `not_found` is what the gateway knows of the order, to the end";
+const PLAIN: &str = "where nothing goes wrong, the outcome is what the gateway knows of the order";
+const FLAWED: &str = "with a wrong key or without a secret nothing is known of an order";
+const HELD_BACK: &str = "no request is sent before an order's `close_at`, about an invalid order, or without a secret";
+const COUNTED: &str = "no request is received that the log line does not count, and none about what is `not_sent`";
+const SIGNED: &str = "every request names its order's merchant, and no signature is rejected where the key is right";
+const LINES: &str = "every order of every invocation has one log line, with the outcome that a direct call got";
+const ACKNOWLEDGED: &str =
+    "a message is acknowledged if its conclusive outcome is published or it is set aside, else not";
+const EVENT: &str = "an event has its message's outcome, order and merchant, and only messages have events";
+const QUEUE: &str = "every message was acknowledged or is in the dead-letter queue";
 const DEADLINES: &str = "every invocation was answered before its deadline";
+const SECRECY: &str = "no log and no event has a key, a credential or a payer's id";
 const MEMORY: &str = "no warm function grew by more than 2 MiB";
 const SOCKETS: &str = "no function has more than 48 sockets and files open when its work is done";
+
+const RULES: [&str; 14] = [
+    TRUE,
+    PLAIN,
+    FLAWED,
+    HELD_BACK,
+    COUNTED,
+    SIGNED,
+    LINES,
+    ACKNOWLEDGED,
+    EVENT,
+    QUEUE,
+    DEADLINES,
+    SECRECY,
+    MEMORY,
+    SOCKETS,
+];
 
 /// The rules of a run. It is consistent if nothing broke one.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    rules: Vec<Rule>,
-    totals: Totals,
+    /// Every rule.
+    pub rules: [Rule; RULES.len()],
 }
 
 /// What must hold.
@@ -43,154 +63,123 @@ pub struct Rule {
     pub broken: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Totals {
-    orders: usize,
-    invocations: usize,
-    incidents: usize,
-    acknowledged: usize,
-    dead_lettered: usize,
-    published: usize,
-    narrowest: Option<Duration>,
-    most_growth_kib: u64,
-    took: Duration,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        let others = [EVENT_RULE, NOT_BEFORE, WAITS, SIGNED, LINES, SECRECY, QUEUE, DEADLINES, MEMORY, SOCKETS];
-        let texts = INVOCATION_RULES.iter().map(|rule| rule.text).chain(others);
-        let rules = texts.map(|text| Rule { text, checked: 0, broken: Vec::new() }).collect();
-        Self { rules, totals: Totals::default() }
-    }
-}
-
 impl Ledger {
-    /// Every rule.
-    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter()
-    }
-
     /// Whether every rule holds.
     #[must_use]
     pub fn is_consistent(&self) -> bool {
-        self.rules().all(|rule| rule.broken.is_empty())
+        self.rules.iter().all(|rule| rule.broken.is_empty())
     }
 
-    fn check(&mut self, text: &str, holds: bool, what: impl FnOnce() -> String) {
-        if let Some(rule) = self.rules.iter_mut().find(|rule| rule.text == text) {
+    /// Checks everything.
+    pub(super) fn new(record: &Record) -> Self {
+        let rules = RULES.map(|text| Rule { text, checked: 0, broken: Vec::new() });
+        let mut ledger = Self { rules };
+        for order in &record.orders {
+            ledger.enter(order);
+        }
+        for function in &record.functions {
+            if let Some(growth) = function.growth_kib {
+                ledger.check(MEMORY, growth <= MAX_GROWTH_KIB, format_args!("{growth} KiB"));
+            }
+            let descriptors = function.descriptors;
+            ledger.check(SOCKETS, descriptors <= MAX_DESCRIPTORS, format_args!("{descriptors} are open"));
+        }
+        let events = record.orders.iter().flat_map(|order| &order.events).map(|event| event.detail.to_string());
+        for text in record.functions.iter().map(|function| function.log.clone()).chain(events) {
+            let leak = record.secrets.iter().find(|secret| text.contains(secret.as_str()));
+            ledger.check(SECRECY, leak.is_none(), leak);
+        }
+        let messages: usize = record.orders.iter().map(|order| order.planned.messages).sum();
+        let invocations = record.orders.iter().flat_map(|order| &order.invocations);
+        let acknowledged = invocations.filter(|it| it.answer == Answer::Message { is_acknowledged: true }).count();
+        let counts = [messages, acknowledged, record.dead_letters];
+        ledger.check(QUEUE, messages == acknowledged + record.dead_letters, counts);
+        ledger
+    }
+
+    fn check(&mut self, text: &str, holds: bool, what: impl Debug) {
+        for rule in self.rules.iter_mut().filter(|rule| rule.text == text) {
             rule.checked += 1;
             if !holds {
-                rule.broken.push(what());
+                rule.broken.push(format!("{what:?}"));
             }
         }
     }
 
     /// Checks one order's history.
-    pub(super) fn enter(&mut self, history: &History) {
-        self.totals.orders += 1;
-        self.totals.published += history.published.len();
-        for invocation in &history.invocations {
-            for rule in &INVOCATION_RULES {
-                if let Some(holds) = (rule.holds)(history, invocation) {
-                    self.check(rule.text, holds, || format!("{:?}: {history:?}", invocation.outcome));
-                }
+    fn enter(&mut self, order: &History) {
+        let merchant = &order.planned.merchant;
+        for it in &order.invocations {
+            self.check(DEADLINES, it.is_in_time, (it, order));
+            let is_told = |line: &Line| match &it.answer {
+                Answer::Direct(Some(outcome)) => *outcome == line.outcome,
+                Answer::Direct(None) => !is_conclusive(&line.outcome),
+                Answer::Message { .. } => true,
+            };
+            self.check(LINES, it.lines.len() == 1 && it.lines.iter().all(is_told), (it, order));
+            for line in &it.lines {
+                self.enter_line(order, it, line);
             }
         }
-        if let Some(holds) = history.is_sent_in_time() {
-            self.check(NOT_BEFORE, holds, || format!("{history:?}"));
+        for request in &order.requests {
+            self.check(SIGNED, request.is_merchants_own, (request, order));
         }
-        for wait in &history.waits {
-            self.check(WAITS, history.is_left(wait), || format!("{wait:?}: {history:?}"));
+        let may_send_nothing = order.planned.is_invalid || merchant.flaw == Some(Flaw::NoSecret);
+        if may_send_nothing || order.due.is_some() {
+            let is_allowed = |at| !may_send_nothing && order.due.is_none_or(|due| at >= due);
+            self.check(HELD_BACK, order.requests.iter().all(|request| is_allowed(request.at)), order);
         }
-        for event in &history.published {
-            self.check(EVENT_RULE, history.is_right(event), || format!("{event:?}: {history:?}"));
-        }
-    }
-
-    /// Takes down an event about no order of the run.
-    pub(super) fn stray(&mut self, event: &event_bus::Event) {
-        self.check(EVENT_RULE, false, || format!("{event:?}"));
-    }
-
-    /// Checks a request: whether it is of its order's merchant.
-    pub(super) fn requested(&mut self, is_merchants_own: bool, received: impl fmt::Debug) {
-        self.check(SIGNED, is_merchants_own, || format!("{received:?}"));
-    }
-
-    /// Checks whether an order has its one log line of an invocation.
-    pub(super) fn logged(&mut self, lines: usize, out_trade_no: &str) {
-        self.check(LINES, lines == 1, || format!("{out_trade_no}: {lines} lines in one invocation"));
-    }
-
-    /// Checks a function's log.
-    pub(super) fn log(&mut self, log: &str, secrets: &[String]) {
-        let leak = secrets.iter().find(|secret| log.contains(secret.as_str()));
-        self.check(SECRECY, leak.is_none(), || format!("a log has {leak:?}"));
-    }
-
-    /// Checks an invocation's time.
-    pub(super) fn invoked(&mut self, invocation: &Invocation, deadline: Duration) {
-        let is_in_time = matches!(invocation.outcome, Outcome::Answered(_)) && invocation.took < deadline;
-        let what = || format!("{:?} after {:?} of {deadline:?}", invocation.outcome, invocation.took);
-        self.check(DEADLINES, is_in_time, what);
-        self.totals.invocations += 1;
-        if is_in_time {
-            let left = deadline.saturating_sub(invocation.took);
-            self.totals.narrowest = Some(self.totals.narrowest.map_or(left, |narrowest| narrowest.min(left)));
+        for event in &order.events {
+            let is_right = event.detail.get("mch_id").is_some_and(|mch_id| *mch_id == merchant.identity.mch_id)
+                && order.invocations.iter().any(|it| it.is_published_by(event));
+            self.check(EVENT, is_right, (event, order));
         }
     }
 
-    /// Checks how much a function grew.
-    pub(super) fn grown(&mut self, kib: u64) {
-        self.check(MEMORY, kib <= MAX_GROWTH_KIB, || format!("{kib} KiB"));
-        self.totals.most_growth_kib = self.totals.most_growth_kib.max(kib);
-    }
-
-    /// Checks how many sockets and files a function has open.
-    pub(super) fn open(&mut self, descriptors: usize) {
-        self.check(SOCKETS, descriptors <= MAX_DESCRIPTORS, || format!("{descriptors} are open"));
-    }
-
-    /// Checks where the messages went.
-    pub(super) fn delivered(&mut self, messages: usize, acknowledged: usize, dead_lettered: usize) {
-        let is_right = acknowledged + dead_lettered == messages;
-        self.check(QUEUE, is_right, || format!("{acknowledged} + {dead_lettered} of {messages}"));
-        self.totals.acknowledged += acknowledged;
-        self.totals.dead_lettered += dead_lettered;
-    }
-
-    /// Takes down how many incidents there were, and how long it all took.
-    pub(super) fn ran(&mut self, incidents: usize, took: Duration) {
-        self.totals.incidents += incidents;
-        self.totals.took += took;
+    /// Checks what the log says of one order of one invocation.
+    fn enter_line(&mut self, order: &History, it: &Invocation, line: &Line) {
+        let outcome = line.outcome.as_str();
+        let (is_true, is_final) = (outcome == order.truth, is_conclusive(outcome));
+        let has_incident = |is_in_results| it.incidents.iter().any(|it| it.is_in_results() == is_in_results);
+        // ORDERNOTEXIST names no order, so a genuine one about another order can't be told from this one's.
+        if line.is_confirmed && is_final && !(outcome == "not_found" && order.was_replayed()) {
+            self.check(TRUE, is_true, (it, order));
+        }
+        if order.planned.is_plain() && it.has_time && !has_incident(false) && !outcome.is_empty() {
+            self.check(PLAIN, is_true, (it, order));
+        }
+        if order.planned.merchant.flaw.is_some() {
+            self.check(FLAWED, !is_final && outcome != "open", (it, order));
+        }
+        if it.is_alone(order) {
+            let requests = order.requests.iter().filter(|request| it.is_during(request.at));
+            let received = Call::ALL.map(|call| requests.clone().filter(|it| it.call == Some(call)).count() as u64);
+            let most = if outcome == "not_sent" { [0, 0] } else { line.requests };
+            self.check(COUNTED, received.iter().zip(most).all(|(&received, most)| received <= most), (it, order));
+        }
+        if let Answer::Message { is_acknowledged } = it.answer {
+            let is_done = if order.planned.is_invalid {
+                order.is_set_aside
+            } else {
+                is_final && order.events.iter().any(|event| it.is_published_by(event))
+            };
+            // A call can fail, or be answered too late, or its answer be lost.
+            let may_fail = !it.has_time || has_incident(true);
+            let is_right = if is_acknowledged { is_done } else { may_fail || !(is_final || order.planned.is_invalid) };
+            self.check(ACKNOWLEDGED, is_right, (it, order));
+        }
     }
 }
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:>8}  {:>7}  what must hold", "checked", "broken")?;
-        for rule in self.rules() {
+        for rule in &self.rules {
             writeln!(f, "{:>8}  {:>7}  {}", rule.checked, rule.broken.len(), rule.text)?;
             for broken in rule.broken.iter().take(5) {
                 writeln!(f, "{:>19}{broken}", "")?;
             }
         }
-        let totals = &self.totals;
-        writeln!(
-            f,
-            "\n{} orders, {} invocations, {} incidents, in {:.1} s; messages: {} acknowledged, {} dead letters; \
-             {} events; narrowest answer {} ms before its deadline; most growth {} KiB",
-            totals.orders,
-            totals.invocations,
-            totals.incidents,
-            totals.took.as_secs_f64(),
-            totals.acknowledged,
-            totals.dead_lettered,
-            totals.published,
-            totals.narrowest.unwrap_or_default().as_millis(),
-            totals.most_growth_kib,
-        )?;
         let is = if self.is_consistent() { "is" } else { "is NOT" };
         write!(f, "The ledger {is} consistent.")
     }
@@ -198,49 +187,125 @@ impl fmt::Display for Ledger {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::json;
+
     use super::*;
-    use crate::mock::runtime::{Answer, Ids};
+    use crate::{
+        chaos::{
+            plan::PlannedOrder,
+            record::{FunctionRecord, Request},
+        },
+        mock::{event_bus::Event, gateway::TradeState, identity::Merchant},
+    };
 
-    /// The rules that these entries break.
-    fn broken(enter: impl FnOnce(&mut Ledger)) -> Vec<&'static str> {
-        let mut ledger = Ledger::default();
-        enter(&mut ledger);
-        assert_eq!(ledger.is_consistent(), !ledger.to_string().contains("NOT consistent"));
-        ledger.rules().filter(|rule| !rule.broken.is_empty()).map(|rule| rule.text).collect()
-    }
+    const ACKED: Answer = Answer::Message { is_acknowledged: true };
+    const LEFT: Answer = Answer::Message { is_acknowledged: false };
+    const SECOND: Duration = Duration::from_secs(1);
 
-    fn invocation(outcome: Outcome, took: Duration) -> Invocation {
-        Invocation { outcome, took, ids: Ids { request_id: String::new(), trace_id: String::new() } }
-    }
-
-    #[test]
-    fn every_rule_beside_those_of_orders_and_events_can_be_broken() {
-        let second = Duration::from_secs(1);
-        let answered = || Outcome::Answered(Answer::Response(String::new()));
-        assert_eq!(broken(|ledger| ledger.logged(0, "P000000")), [LINES]);
-        assert_eq!(broken(|ledger| ledger.logged(2, "P000000")), [LINES]);
-        assert_eq!(broken(|ledger| ledger.requested(false, "a request")), [SIGNED]);
-        assert_eq!(broken(|ledger| ledger.log("the key", &["key".to_owned()])), [SECRECY]);
-        assert_eq!(broken(|ledger| ledger.invoked(&invocation(answered(), second), second)), [DEADLINES]);
-        assert_eq!(broken(|ledger| ledger.invoked(&invocation(Outcome::Exited, Duration::ZERO), second)), [DEADLINES]);
-        assert_eq!(broken(|ledger| ledger.grown(MAX_GROWTH_KIB + 1)), [MEMORY]);
-        assert_eq!(broken(|ledger| ledger.open(MAX_DESCRIPTORS + 1)), [SOCKETS]);
-        assert_eq!(broken(|ledger| ledger.delivered(3, 1, 1)), [QUEUE]);
-    }
-
-    #[test]
-    fn what_is_as_it_should_be_breaks_none() {
-        let second = Duration::from_secs(1);
-        let answered = Outcome::Answered(Answer::Response(String::new()));
-        let entries = broken(|ledger| {
-            ledger.logged(1, "P000000");
-            ledger.requested(true, "a request");
-            ledger.log("nothing", &["key".to_owned()]);
-            ledger.invoked(&invocation(answered, second / 2), second);
-            ledger.grown(MAX_GROWTH_KIB);
-            ledger.open(MAX_DESCRIPTORS);
-            ledger.delivered(3, 1, 2);
+    /// One message that was closed, confirmed, acknowledged and published.
+    fn record() -> Record {
+        let from = Instant::now();
+        let merchant = Merchant::default();
+        let detail = json!({"mch_id": merchant.identity.mch_id, "message_id": "1", "outcome": "closed"});
+        let planned =
+            PlannedOrder { merchant, order: Some(TradeState::NotPay.into()), messages: 1, ..Default::default() };
+        let mut order = History { planned, truth: "closed", ..Default::default() };
+        order.requests = Call::ALL.map(|call| Request { call: Some(call), at: from, is_merchants_own: true }).into();
+        let [bus, source, detail_type] = <[String; 3]>::default();
+        order.events.push(Event { bus, source, detail_type, detail, at: from });
+        order.invocations.push(Invocation {
+            ids: ["", "1", ""].map(str::to_owned),
+            answer: ACKED,
+            from,
+            to: from + SECOND,
+            is_in_time: true,
+            has_time: true,
+            incidents: Vec::new(),
+            lines: vec![Line { outcome: "closed".to_owned(), is_confirmed: true, requests: [1, 1] }],
         });
-        assert_eq!(entries, <[&str; 0]>::default());
+        let (log, growth_kib) = ("the log".to_owned(), Some(MAX_GROWTH_KIB));
+        let functions = vec![FunctionRecord { log, growth_kib, descriptors: MAX_DESCRIPTORS }];
+        Record { orders: vec![order], functions, dead_letters: 0, secrets: vec!["the key".to_owned()] }
+    }
+
+    fn order(record: &mut Record) -> &mut History {
+        &mut record.orders[0]
+    }
+
+    fn invocation(record: &mut Record) -> &mut Invocation {
+        &mut record.orders[0].invocations[0]
+    }
+
+    fn line(record: &mut Record) -> &mut Line {
+        &mut record.orders[0].invocations[0].lines[0]
+    }
+
+    /// Nothing is published, and this is the outcome.
+    fn ends(record: &mut Record, outcome: &str, answer: Answer) {
+        record.dead_letters = usize::from(answer == LEFT);
+        order(record).planned.messages = usize::from(!matches!(answer, Answer::Direct(_)));
+        order(record).events.clear();
+        line(record).outcome = outcome.to_owned();
+        invocation(record).answer = answer;
+    }
+
+    fn is_invalid(record: &mut Record, is_set_aside: bool, answer: Answer) {
+        ends(record, "not_sent", answer);
+        (order(record).planned.is_invalid, order(record).is_set_aside) = (true, is_set_aside);
+        order(record).requests.clear();
+    }
+
+    /// What is changed in that record, and which rules it breaks then.
+    const CHANGES: &[(&[&str], fn(&mut Record))] = &[
+        (&[], |_| ()),
+        (&[], |it| ends(it, "closed", Answer::Direct(Some("closed".to_owned())))),
+        (&[TRUE, PLAIN], |it| order(it).truth = "open"),
+        (&[PLAIN], |it| ends(it, "unknown", LEFT)),
+        (&[FLAWED], |it| order(it).planned.merchant.flaw = Some(Flaw::WrongKey)),
+        (&[HELD_BACK], |it| {
+            ends(it, "unknown", LEFT);
+            order(it).planned.merchant.flaw = Some(Flaw::NoSecret);
+        }),
+        (&[HELD_BACK], |it| order(it).due = Some(invocation(it).to)),
+        (&[HELD_BACK, ACKNOWLEDGED], |it| order(it).planned.is_invalid = true),
+        (&[COUNTED], |it| line(it).requests = [0, 2]),
+        (&[COUNTED], |it| line(it).requests = [2, 0]),
+        (&[PLAIN, COUNTED], |it| ends(it, "not_sent", LEFT)),
+        (&[SIGNED], |it| order(it).requests[0].is_merchants_own = false),
+        (&[LINES, EVENT], |it| invocation(it).lines.clear()),
+        (&[LINES], |it| invocation(it).lines = vec![line(it).clone(), line(it).clone()]),
+        (&[LINES], |it| ends(it, "closed", Answer::Direct(Some("paid".to_owned())))),
+        (&[LINES], |it| ends(it, "closed", Answer::Direct(None))),
+        (&[ACKNOWLEDGED], |it| ends(it, "closed", ACKED)),
+        (&[ACKNOWLEDGED], |it| ends(it, "closed", LEFT)),
+        (&[], |it| is_invalid(it, true, ACKED)),
+        (&[ACKNOWLEDGED], |it| is_invalid(it, false, ACKED)),
+        (&[ACKNOWLEDGED], |it| is_invalid(it, true, LEFT)),
+        (&[ACKNOWLEDGED, EVENT], |it| order(it).events[0].at -= SECOND),
+        (&[ACKNOWLEDGED, EVENT], |it| order(it).events[0].detail["outcome"] = json!("paid")),
+        (&[ACKNOWLEDGED, EVENT], |it| order(it).events[0].detail["message_id"] = json!("2")),
+        (&[EVENT], |it| order(it).events[0].detail["mch_id"] = json!("1")),
+        (&[QUEUE], |it| it.dead_letters = 1),
+        (&[QUEUE], |it| order(it).planned.messages = 2),
+        (&[DEADLINES], |it| invocation(it).is_in_time = false),
+        (&[SECRECY], |it| it.functions[0].log += ": the key"),
+        (&[SECRECY], |it| order(it).events[0].detail["err_code_des"] = json!("the key")),
+        (&[MEMORY], |it| it.functions[0].growth_kib = Some(MAX_GROWTH_KIB + 1)),
+        (&[SOCKETS], |it| it.functions[0].descriptors += 1),
+    ];
+
+    #[test]
+    fn every_rule_can_be_broken() {
+        for (index, (rules, change)) in CHANGES.iter().enumerate() {
+            let mut record = record();
+            change(&mut record);
+            let ledger = Ledger::new(&record);
+            let broken = ledger.rules.iter().filter(|rule| !rule.broken.is_empty());
+            assert_eq!(broken.map(|rule| rule.text).collect::<Vec<_>>(), *rules, "{index}");
+            assert_eq!(ledger.is_consistent(), rules.is_empty());
+        }
+        assert!(RULES.iter().all(|rule| CHANGES.iter().any(|(rules, _)| rules.contains(rule))));
     }
 }

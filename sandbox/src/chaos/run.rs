@@ -1,11 +1,9 @@
-//! The run of one deployment's part of the plan: functions that work off the jobs side by side, direct calls and what is in
-//! the queue, while incidents come and go.
-
-mod incidents;
-mod readout;
+//! The run: functions that work off the jobs side by side, direct calls and what is in the queue, while incidents come and
+//! go; then all of it is put on record.
 
 use std::{
     collections::{HashMap, VecDeque},
+    ops::Range,
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
@@ -13,22 +11,20 @@ use std::{
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tokio::{
-    task::JoinSet,
-    time::{sleep, sleep_until},
-};
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{
-    history::{Answer, Invocation, ReportedOutcome, Wait},
+    incidents::Incident,
     ledger::Ledger,
-    plan::{Deployment, Job, Part, TIMEOUTS, Work},
+    plan::{Job, Plan, PlannedOrder},
+    record::{Answer, FunctionRecord, History, Invocation, Line, Record, Request, is_conclusive, truth},
 };
 use crate::{
     Sandbox,
     mock::{
-        function::{Function, SECRET_ACCESS_KEY, SESSION_TOKEN},
-        gateway::{OPENID, Times},
-        identity::{Identity, MchType},
+        function::{Function, Outcome, SECRET_ACCESS_KEY, SESSION_TOKEN},
+        gateway::{self, OPENID, Times},
+        identity::{Flaw, Identity, Merchant},
         lock,
         queue::{self, Queue, Received},
     },
@@ -49,285 +45,264 @@ const VISIBILITY: Duration = Duration::from_secs(1);
 /// How many invocations a function has before its memory is first read.
 const WARM_UP: usize = 20;
 
-/// A function's timeout with which there is time for a query of every order.
+/// A function's timeout when no job is left, and one with which there is time for a query of every order.
+const LONG: Duration = Duration::from_secs(9);
 const TIME_TO_QUERY: Duration = Duration::from_secs(2);
 
 /// How long a log line may come after its answer.
 const LOG_TIME: Duration = Duration::from_secs(5);
 
-/// The sub-merchant that a partner's orders are of.
-const SUB_MCH_ID: &str = "1900000109";
+/// A time at most so far ahead has come, since clocks differ; and what this program takes between two looks at its own.
+const MARGIN: Duration = Duration::from_millis(5_050);
 
-/// A job, waiting for its turn.
-#[derive(Clone, Debug)]
-struct Turn {
-    job: Job,
-    /// How often a direct call was made before.
-    earlier: u32,
+/// How long the gateway may take to look at a request's signature after it came: some are delayed.
+const REPLY_TIME: Duration = Duration::from_millis(500);
+
+/// A run under way.
+pub(super) struct Run {
+    pub(super) plan: Plan,
+    pub(super) sandbox: Sandbox,
+    pub(super) queue: Queue,
+    /// The jobs that are left, by their index, and how often each was done before; held while incidents change, lest the
+    /// end of one overtake its beginning.
+    jobs: tokio::sync::Mutex<VecDeque<(usize, u32)>>,
+    /// When incidents were.
+    pub(super) spans: Mutex<Vec<(Incident, Range<Instant>)>>,
+    record: Mutex<Record>,
 }
 
-/// The run of one deployment.
-struct Run {
-    sandbox: Sandbox,
-    queue: Queue,
-    plan: Deployment,
-    turns: Mutex<VecDeque<Turn>>,
-    /// How many planned jobs have begun; held while incidents change, lest the end of one overtake its beginning.
-    begun: tokio::sync::Mutex<usize>,
-    incidents: Mutex<Vec<Span>>,
-    /// Every key that there was.
-    keys: Mutex<Vec<String>>,
-    ledger: Mutex<Ledger>,
-    /// The order of each message.
-    messages: Mutex<HashMap<String, usize>>,
-    acknowledged: Mutex<usize>,
-    /// By the order's index.
-    invocations: Mutex<HashMap<usize, Vec<Invocation>>>,
-    waits: Mutex<HashMap<usize, Vec<Wait>>>,
-    /// Before which moment nothing may be sent about an order.
-    due: Mutex<HashMap<usize, Instant>>,
-}
-
-/// When an incident was.
-struct Span {
-    part: Part,
-    /// The merchant whom it is about, if it is not all of them.
-    mch_id: Option<String>,
-    from: Instant,
-    to: Option<Instant>,
-}
-
-/// One invocation, until its log lines are read.
-struct Invoked {
-    request_id: String,
-    from: Instant,
-    to: Instant,
-    /// Each order's index, the id of its message (none of a direct call), and what the caller got.
-    orders: Vec<(usize, String, Answer)>,
-    timeout: Duration,
-}
-
-/// Runs it, and enters all of it into the ledger.
-pub(super) async fn run(
-    plan: Deployment,
-    program: &Path,
-    functions: usize,
-    ledger: Ledger,
-    begun: impl Fn(usize) + Send + Sync + 'static,
-) -> anyhow::Result<Ledger> {
-    let start = Instant::now();
+/// Runs the plan of this seed with so many functions side by side.
+///
+/// # Errors
+/// When the mocks or the function can't be started.
+pub async fn run(orders: usize, seed: u64, program: &Path, functions: usize) -> anyhow::Result<Ledger> {
+    let plan = Plan::new(orders, seed);
     let sandbox = Sandbox::start().await?;
     sandbox.know(&plan.merchants);
     let queue = Queue::start(([127, 0, 0, 1], 0).into(), VISIBILITY, MAX_RECEIVES).await?;
-    for planned in &plan.orders {
-        if let Some(order) = &planned.order {
-            sandbox.gateway.put_order(&planned.out_trade_no, order.clone());
+    for PlannedOrder { out_trade_no, order, faults, .. } in &plan.orders {
+        if let Some(order) = order {
+            sandbox.gateway.put_order(out_trade_no, order.clone());
         }
-        for (call, fault) in &planned.faults {
-            match call {
-                None => sandbox.gateway.fault_on_order(&planned.out_trade_no, Times::Next(1), fault.clone()),
-                Some(call) => {
-                    let (order, fault) = (&planned.out_trade_no, fault.clone());
-                    sandbox.gateway.fault_on_order_call(order, *call, Times::Next(1), fault);
-                }
-            }
+        for (call, fault) in faults.clone() {
+            sandbox.gateway.fault_on_order_call(out_trade_no, call, Times::Next(1), fault);
         }
     }
-    let mut started = Vec::new();
-    for _ in 0..functions {
-        let function = sandbox.function_with_events(program).env("WECHAT_PAY_TIMEOUT_MS", ATTEMPT_MS);
-        let function = queue.environment().into_iter().fold(function, |it, (name, value)| it.env(name, &value));
-        started.push(function.env("SECRET_CACHE_TTL_SECONDS", "1").start().await?);
+    let record = Record {
+        orders: plan.orders.iter().cloned().map(|planned| History { planned, ..History::default() }).collect(),
+        secrets: [OPENID, SECRET_ACCESS_KEY, SESSION_TOKEN].map(str::to_owned).into(),
+        ..Record::default()
+    };
+    let jobs = tokio::sync::Mutex::new((0..plan.jobs.len()).map(|job| (job, 0)).collect());
+    let (spans, record) = (Mutex::default(), Mutex::new(record));
+    let run = Arc::new(Run { plan, sandbox, queue, jobs, spans, record });
+    for merchant in &run.plan.merchants {
+        run.keep_secret(&merchant.identity);
     }
-    let run = Arc::new(Run {
-        turns: Mutex::new(plan.jobs.iter().map(|job| Turn { job: job.clone(), earlier: 0 }).collect()),
-        begun: tokio::sync::Mutex::default(),
-        incidents: Mutex::default(),
-        keys: Mutex::new(plan.merchants.iter().flat_map(|merchant| keys(&merchant.identity)).collect()),
-        ledger: Mutex::new(ledger),
-        messages: Mutex::default(),
-        acknowledged: Mutex::default(),
-        invocations: Mutex::default(),
-        waits: Mutex::default(),
-        due: Mutex::default(),
-        sandbox,
-        queue,
-        plan,
-    });
-    let begun = Arc::new(begun);
     let mut workers = JoinSet::new();
-    for function in started {
-        let (run, begun) = (Arc::clone(&run), Arc::clone(&begun));
-        workers.spawn(async move { run.work(function, &*begun).await });
+    for _ in 0..functions {
+        let function = run.sandbox.function_with_events(program).env("WECHAT_PAY_TIMEOUT_MS", ATTEMPT_MS);
+        let function = run.queue.environment().into_iter().fold(function, |it, (name, value)| it.env(name, &value));
+        let function = function.env("SECRET_CACHE_TTL_SECONDS", "1").start().await?;
+        let run = Arc::clone(&run);
+        workers.spawn(async move { run.work(function).await });
     }
     while let Some(worked) = workers.join_next().await {
         worked??;
     }
-    Ok(run.close(start))
+    run.read_mocks();
+    Ok(Ledger::new(&lock(&run.record)))
 }
 
 impl Run {
     /// One function's work, until nothing is left to do.
-    async fn work(&self, mut function: Function, begun: &(impl Fn(usize) + Sync)) -> anyhow::Result<()> {
-        let mut invocations = Vec::new();
-        let mut early = None;
+    async fn work(&self, mut function: Function) -> anyhow::Result<()> {
+        let mut all = Vec::new();
+        let (mut count, mut early) = (0, None);
         loop {
-            let turn = lock(&self.turns).pop_front();
-            if let Some(Turn { job, earlier: 0 }) = &turn {
-                self.change_incidents().await?;
-                self.send_payers(job);
-                begun(job.work.orders().len());
-            }
-            let invoked = match turn {
-                Some(Turn { job: Job { work: Work::Direct(order), timeout }, earlier }) => {
-                    self.call(&mut function, order, timeout, earlier).await
-                }
-                Some(Turn { job: Job { work: Work::Messages(orders), timeout }, .. }) => {
-                    for order in orders {
-                        self.send(order);
+            let next = {
+                let mut jobs = self.jobs.lock().await;
+                let next = jobs.pop_front();
+                if let Some((job, 0)) = next {
+                    self.change_incidents(job).await?;
+                    if job % 100 == 99 {
+                        eprintln!("chaos: {} of {} jobs have begun", job + 1, self.plan.jobs.len());
                     }
-                    self.take_batch(&mut function, timeout).await
                 }
-                None if self.queue.left().0 == 0 => break,
-                None => self.take_batch(&mut function, TIMEOUTS[0]).await,
+                next.and_then(|(index, earlier)| Some((index, earlier, self.plan.jobs.get(index)?)))
             };
-            match invoked {
-                Some(invoked) => invocations.push(invoked),
-                None => self.wait_for_messages().await,
+            if let Some((_, 0, job)) = next {
+                self.begin(job);
             }
-            if invocations.len() == WARM_UP && early.is_none() {
-                early = function.memory_kib("VmRSS");
+            let direct = next.filter(|(.., job)| job.is_direct);
+            let order = direct.and_then(|(.., job)| self.plan.orders.get(job.orders.start));
+            if next.is_none() && self.queue.left().0 == 0 {
+                break;
             }
+            let invocations = self.invoke(&mut function, order, next.map_or(LONG, |(.., job)| job.timeout)).await;
+            if let Some((index, earlier @ ..DIRECT_RETRIES, _)) = direct
+                && !invocations.iter().any(|it| matches!(&it.answer, Answer::Direct(Some(it)) if is_conclusive(it)))
+            {
+                self.jobs.lock().await.push_back((index, earlier + 1));
+            }
+            if invocations.is_empty() {
+                // Until a message may be visible.
+                sleep(Duration::from_millis(20)).await;
+            } else {
+                count += 1;
+                early = early.or_else(|| function.memory_kib("VmRSS").filter(|_| count == WARM_UP));
+            }
+            all.extend(invocations);
         }
-        if let (Some(early), Some(late)) = (early, function.memory_kib("VmRSS")) {
-            lock(&self.ledger).grown(late.saturating_sub(early));
-        }
-        if let Some(descriptors) = function.descriptors() {
-            lock(&self.ledger).open(descriptors);
-        }
-        let count: usize = invocations.iter().map(|invoked| invoked.orders.len()).sum();
+        let growth_kib = early.and_then(|early| Some(function.memory_kib("VmRSS")?.saturating_sub(early)));
+        let descriptors = function.descriptors().unwrap_or(usize::MAX);
         let lines = || [function.lines("order"), function.lines("waiting")].concat();
         let start = Instant::now();
-        while lines().len() < count && start.elapsed() < LOG_TIME {
+        while lines().len() < all.len() && start.elapsed() < LOG_TIME {
             sleep(Duration::from_millis(5)).await;
         }
-        self.read_log(&invocations, &lines());
-        lock(&self.ledger).log(&function.logs(), &self.secrets());
+        self.read_lines(all, &lines());
+        lock(&self.record).functions.push(FunctionRecord { log: function.logs(), growth_kib, descriptors });
         Ok(())
     }
 
-    /// Makes a direct call, and has it retried if need be.
-    async fn call(&self, function: &mut Function, order: usize, timeout: Duration, earlier: u32) -> Option<Invoked> {
-        let from = Instant::now();
-        let invocation = function.invoke_within(&self.event(order), timeout).await;
-        lock(&self.ledger).invoked(&invocation, timeout);
-        let outcome = invocation.json().get("outcome").and_then(ReportedOutcome::read);
-        if !outcome.is_some_and(ReportedOutcome::is_conclusive) && earlier < DIRECT_RETRIES {
-            let job = Job { work: Work::Direct(order), timeout };
-            lock(&self.turns).push_back(Turn { job, earlier: earlier + 1 });
-        }
-        let orders = vec![(order, String::new(), Answer::Direct(outcome))];
-        Some(Invoked { request_id: invocation.ids.request_id, from, to: Instant::now(), orders, timeout })
-    }
-
-    /// Receives a batch and hands it to the function, as Lambda does; `None` if there is none.
-    async fn take_batch(&self, function: &mut Function, timeout: Duration) -> Option<Invoked> {
-        let batch = self.queue.receive(usize::MAX);
-        if batch.is_empty() {
-            return None;
-        }
-        let from = Instant::now();
-        let invocation = function.invoke_within(&queue::event(&batch), timeout).await;
-        let to = Instant::now();
-        lock(&self.ledger).invoked(&invocation, timeout);
-        let failed = queue::failed(&invocation.json());
-        self.queue.finish(&batch, failed.as_ref());
-        let orders = batch.into_iter().filter_map(|Received { message_id, .. }| {
-            let is_acknowledged = failed.as_ref().is_some_and(|failed| !failed.contains(&message_id));
-            *lock(&self.acknowledged) += usize::from(is_acknowledged);
-            let order = lock(&self.messages).get(&message_id).copied()?;
-            Some((order, message_id, Answer::Message { is_acknowledged }))
-        });
-        Some(Invoked { request_id: invocation.ids.request_id, from, to, orders: orders.collect(), timeout })
-    }
-
-    /// Waits until a message is visible, or may be so: another function can be done with it sooner.
-    async fn wait_for_messages(&self) {
-        let soon = tokio::time::Instant::now() + Duration::from_millis(20);
-        sleep_until(self.queue.next_visible().map_or(soon, |visible| visible.min(soon))).await;
-    }
-
-    /// Sends the message of an order; twice, if that is planned.
-    fn send(&self, order: usize) {
-        let Some(planned) = self.plan.orders.get(order) else { return };
-        let mut event = self.event(order);
-        let mut add = |name: &str, value: Value| {
-            if let Value::Object(fields) = &mut event {
-                fields.insert(name.to_owned(), value);
-            }
+    /// Makes a direct call about the order; without one receives a batch, if there is any, and hands it over as Lambda does.
+    async fn invoke(
+        &self,
+        function: &mut Function,
+        order: Option<&PlannedOrder>,
+        timeout: Duration,
+    ) -> Vec<Invocation> {
+        let batch = if order.is_some() { Vec::new() } else { self.queue.receive(usize::MAX) };
+        let event = match order {
+            Some(order) => event(order, None),
+            None if batch.is_empty() => return Vec::new(),
+            None => queue::event(&batch),
         };
-        if let Some(due_in) = planned.due_in {
-            lock(&self.due).insert(order, Instant::now() + due_in);
-            add("close_at", json!(rfc3339(SystemTime::now() + due_in)));
-        }
-        if planned.is_invalid {
-            add("time_start", json!("yesterday"));
-        }
-        for _ in 0..=usize::from(planned.is_sent_twice) {
-            // Nobody receives it before it is known whose it is.
-            let mut messages = lock(&self.messages);
-            messages.insert(self.queue.send(&event.to_string(), Duration::ZERO), order);
-        }
+        let from = Instant::now();
+        let invoked = function.invoke_within(&event, timeout).await;
+        let (to, answer) = (Instant::now(), invoked.json());
+        let failed = queue::failed(&answer);
+        self.queue.finish(&batch, failed.as_ref());
+        let outcome = answer.get("outcome").and_then(Value::as_str).map(str::to_owned);
+        let direct = order.map(|it| (String::new(), it.out_trade_no.clone(), Answer::Direct(outcome)));
+        let messages = batch.into_iter().filter_map(|Received { message_id, record }| {
+            let body: Value = serde_json::from_str(record.get("body")?.as_str()?).ok()?;
+            let is_acknowledged = failed.as_ref().is_some_and(|failed| !failed.contains(&message_id));
+            Some((message_id, body.get("out_trade_no")?.as_str()?.to_owned(), Answer::Message { is_acknowledged }))
+        });
+        let invocations = direct.into_iter().chain(messages).map(|(message_id, out_trade_no, answer)| Invocation {
+            ids: [invoked.ids.request_id.clone(), message_id, out_trade_no],
+            answer,
+            from,
+            to,
+            is_in_time: matches!(invoked.outcome, Outcome::Answered(_)) && invoked.took < timeout,
+            has_time: timeout >= TIME_TO_QUERY,
+            incidents: Vec::new(),
+            lines: Vec::new(),
+        });
+        invocations.collect()
     }
 
-    /// Sends the payers of a job's orders on their way.
-    fn send_payers(&self, job: &Job) {
-        for &order in job.work.orders() {
-            let Some(planned) = self.plan.orders.get(order) else { continue };
-            if let Some(delay) = planned.is_paid_after {
-                let (gateway, out_trade_no) = (self.sandbox.gateway.clone(), planned.out_trade_no.clone());
+    /// Sends the messages of a job's orders, and the payers on their way.
+    fn begin(&self, job: &Job) {
+        for index in job.orders.clone() {
+            let Some(order) = self.plan.orders.get(index) else { continue };
+            if let Some(delay) = order.is_paid_after {
+                let (gateway, out_trade_no) = (self.sandbox.gateway.clone(), order.out_trade_no.clone());
                 tokio::spawn(async move {
                     sleep(delay).await;
                     gateway.pay(&out_trade_no);
                 });
             }
+            let close_at = order.due_in.map(|due_in| SystemTime::now() + due_in);
+            if let Some(history) = lock(&self.record).orders.get_mut(index) {
+                history.due = order.due_in.and_then(|due_in| (Instant::now() + due_in).checked_sub(MARGIN));
+            }
+            for _ in 0..order.messages {
+                let _ = self.queue.send(&event(order, close_at).to_string(), Duration::ZERO);
+            }
         }
     }
 
-    fn event(&self, order: usize) -> Value {
-        let Some(planned) = self.plan.orders.get(order) else { return Value::Null };
-        let identity = &planned.merchant.identity;
-        let mut event = json!({"out_trade_no": planned.out_trade_no, "confirm": planned.confirm});
-        if let Value::Object(fields) = &mut event {
-            if self.plan.merchants.len() > 1 {
-                fields.insert("mch_id".to_owned(), json!(identity.mch_id));
-            }
-            match identity.mch_type {
-                MchType::Partner => {
-                    fields.insert("sub_mch_id".to_owned(), json!(SUB_MCH_ID));
-                }
-                // CloudPay's own users pass their own number.
-                MchType::Merchant if order.is_multiple_of(2) => {
-                    fields.insert("sub_mch_id".to_owned(), json!(identity.mch_id));
-                }
-                MchType::Merchant => {}
-            }
-        }
-        event
+    /// Remembers a merchant's keys, as far as they would show in a log: of the private one a line.
+    pub(super) fn keep_secret(&self, identity: &Identity) {
+        let private = identity.v3.key.private_pem().lines().nth(1).map(str::to_owned);
+        lock(&self.record).secrets.extend([identity.api_key.clone()].into_iter().chain(private));
     }
 
-    /// What may show nowhere.
-    fn secrets(&self) -> Vec<String> {
-        let mut secrets = lock(&self.keys).clone();
-        secrets.extend([OPENID, SECRET_ACCESS_KEY, SESSION_TOKEN].map(str::to_owned));
-        secrets
+    /// Puts on record what the function's log says of these invocations' orders.
+    fn read_lines(&self, invocations: Vec<Invocation>, lines: &[Value]) {
+        let text = |line: &Value, name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut read: HashMap<[String; 3], Vec<Line>> = HashMap::new();
+        for line in lines {
+            let count = |name: &str| line.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let key = ["requestId", "message_id", "out_trade_no"].map(|name| text(line, name));
+            read.entry(key).or_default().push(Line {
+                outcome: text(line, "outcome"),
+                is_confirmed: line.get("confirmed") == Some(&Value::Bool(true)),
+                requests: ["attempts", "queries"].map(count),
+            });
+        }
+        for mut it in invocations {
+            let [.., out_trade_no] = &it.ids;
+            if let Some(history) = lock(&self.record).of(out_trade_no) {
+                it.lines = read.remove(&it.ids).unwrap_or_default();
+                it.incidents = self.incidents(&history.planned.merchant, it.from, it.to);
+                history.invocations.push(it);
+            }
+        }
+    }
+
+    /// Puts on record what the mocks know of each order.
+    fn read_mocks(&self) {
+        let mut record = lock(&self.record);
+        let invalid_orders = self.queue.invalid_orders();
+        for history in &mut record.orders {
+            let out_trade_no = &history.planned.out_trade_no;
+            history.truth = truth(self.sandbox.gateway.order(out_trade_no));
+            history.is_set_aside = invalid_orders.iter().any(|it| it.body.contains(out_trade_no));
+        }
+        for received in self.sandbox.gateway.received() {
+            if let Some(history) = received.fields.get("out_trade_no").and_then(|number| record.of(number)) {
+                let is_merchants_own = self.is_merchants_own(&received, &history.planned.merchant);
+                history.requests.push(Request { call: received.call, at: received.at, is_merchants_own });
+            }
+        }
+        for event in self.sandbox.events.events() {
+            if let Some(history) = event.detail.get("out_trade_no").and_then(|number| record.of(number.as_str()?)) {
+                history.events.push(event);
+            }
+        }
+        record.dead_letters = self.queue.left().1;
+    }
+
+    /// Whether a request names its order's merchant, and has a signature that is this merchant's.
+    fn is_merchants_own(&self, received: &gateway::Received, merchant: &Merchant) -> bool {
+        let mch_id = &merchant.identity.mch_id;
+        let signed_for = format!("mchid=\"{mch_id}\"");
+        let is_named = received.fields.get("mch_id") == Some(mch_id)
+            && received.headers.get("authorization").is_none_or(|signature| signature.contains(&signed_for));
+        let is_rejected =
+            received.status == Some(401) || received.reply.as_ref().is_some_and(|reply| reply.contains("签名错误"));
+        let may_be_rejected = || {
+            let incidents = self.incidents(merchant, received.at, received.at + REPLY_TIME);
+            merchant.flaw == Some(Flaw::WrongKey) || incidents.iter().any(Incident::is_in_secrets)
+        };
+        is_named && (!is_rejected || may_be_rejected())
     }
 }
 
-/// A merchant's keys, as far as they would show: a line of the private one.
-fn keys(identity: &Identity) -> impl Iterator<Item = String> {
-    let private = identity.v3.key.private_pem().lines().nth(1).map(str::to_owned);
-    [identity.api_key.clone()].into_iter().chain(private)
+/// The event about an order.
+fn event(order: &PlannedOrder, close_at: Option<SystemTime>) -> Value {
+    json!({
+        "mch_id": order.merchant.identity.mch_id,
+        "sub_mch_id": order.sub_mch_id,
+        "out_trade_no": order.out_trade_no,
+        "confirm": order.confirm,
+        "close_at": close_at.map(rfc3339),
+        "time_start": order.is_invalid.then_some("yesterday"),
+    })
 }
 
 /// A time as `close_at` has it.

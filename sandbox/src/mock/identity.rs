@@ -45,7 +45,7 @@ pub struct Identity {
 }
 
 /// A merchant and its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Merchant {
     /// The merchant as the gateway knows it.
     pub identity: Identity,
