@@ -1,6 +1,6 @@
 //! SQS with a queue of orders and one of invalid orders: the calls that the function and a shop make, over the AWS JSON
 //! protocol (`ChangeMessageVisibilityBatch`, `SendMessage`, `SendMessageBatch`), delays, visibility timeouts, receive
-//! counts and dead letters. Messages are received through [`Queue::receive`], as Lambda's pollers do for a function;
+//! counts and dead letters. Messages are received through `Queue::receive`, as Lambda's pollers do for a function;
 //! [`Poller`] is one. Time is the machine's own.
 
 mod calls;
