@@ -11,6 +11,13 @@ mod next_step;
 mod operation;
 mod order_log;
 mod rate_limit;
+/// Logs an event that no order could be read from.
+pub(crate) fn log_fault(fault: Fault, invocation: Invocation<'_>) -> Answer {
+    let answer = Answer::fault(fault);
+    OrderLog::new(invocation).write(&answer);
+    answer
+}
+
 #[cfg(test)]
 mod scripts;
 
@@ -121,13 +128,6 @@ impl<E: Exchanger> CloseOrder<E> {
     /// for three minutes, so that its orders do not keep the places of others.
     pub(crate) fn end_batch(&self, batch: &Batch) {
         self.not_waited_for.learn(batch);
-    }
-
-    /// Logs an event that no order could be read from.
-    pub(crate) fn log_fault(&self, fault: Fault, invocation: Invocation<'_>) -> Answer {
-        let answer = Answer::fault(fault);
-        OrderLog::new(invocation).write(&answer);
-        answer
     }
 
     /// Everything that comes before the first request.

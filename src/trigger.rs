@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use self::event::Event;
 use crate::{
     answer::Answer,
-    close_order::{CloseOrder, Invocation},
+    close_order::{self, CloseOrder, Invocation},
     fault::Fault,
     order::{Invalid, Order},
     outcome_events::OutcomeEvents,
@@ -100,7 +100,7 @@ impl Function {
         let answered = AssertUnwindSafe(self.dispatch(event.payload.get(), deadline(context), invocation));
         // An order's own panic is caught with its log line; the runtime would show the text of any other to the caller.
         answered.catch_unwind().await.unwrap_or_else(|_| {
-            Err(raise(&Fault::InternalError, &self.close_order.log_fault(Fault::InternalError, invocation)))
+            Err(raise(&Fault::InternalError, &close_order::log_fault(Fault::InternalError, invocation)))
         })
     }
 
@@ -117,7 +117,7 @@ impl Function {
             }
             Event::Unsupported(invalid) => {
                 let fault = Fault::UnsupportedEvent(invalid);
-                return Err(raise(&fault, &self.close_order.log_fault(fault.clone(), invocation)));
+                return Err(raise(&fault, &close_order::log_fault(fault.clone(), invocation)));
             }
             Event::Order(order) => order,
             Event::Mistake(invalid) => Err(invalid),
@@ -140,7 +140,7 @@ impl Function {
     ) -> Answer {
         match order {
             Ok(order) => self.close_order.close(order, confirm_by_default, deadline, invocation).await,
-            Err(invalid) => self.close_order.log_fault(invalid.clone().into(), invocation),
+            Err(invalid) => close_order::log_fault(invalid.clone().into(), invocation),
         }
     }
 }

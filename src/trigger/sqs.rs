@@ -122,7 +122,7 @@ fn close_one<'m>(
     Some(async move {
         let answer = match order {
             Ok(order) => function.close(order, true, deadline, message.invocation).await,
-            Err(fault) => function.close_order.log_fault(fault, message.invocation),
+            Err(fault) => close_order::log_fault(fault, message.invocation),
         };
         // Only what is needed is kept: a batch may have thousands of orders.
         let replied = answer.result.as_ref().ok().filter(|_| answer.outcome.is_terminal());
@@ -150,7 +150,7 @@ async fn set_aside<'m>(function: &Function, messages: &'m [Message<'m>], deadlin
     for ((message, why, _), accepted) in invalid.iter().zip(accepted) {
         let receipt = message.invocation.receipt.map(|receipt| Receipt { is_set_aside: accepted.is_ok(), ..receipt });
         let invocation = Invocation { receipt, ..message.invocation };
-        function.close_order.log_fault((*why).clone().into(), invocation);
+        close_order::log_fault((*why).clone().into(), invocation);
         if let Err(cause) = &accepted {
             let Invocation { message_id, request_id, .. } = invocation;
             error!(%cause, message_id, requestId = request_id, "invalid order not set aside");
