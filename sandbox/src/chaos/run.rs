@@ -55,9 +55,6 @@ const LOG_TIME: Duration = Duration::from_secs(5);
 /// A time at most so far ahead has come, since clocks differ; and what this program takes between two looks at its own.
 const MARGIN: Duration = Duration::from_millis(5_050);
 
-/// How long the gateway may take to look at a request's signature after it came: some are delayed.
-const REPLY_TIME: Duration = Duration::from_millis(500);
-
 /// A run under way.
 pub(super) struct Run {
     pub(super) plan: Plan,
@@ -265,7 +262,7 @@ impl Run {
         }
         for received in self.sandbox.gateway.received() {
             if let Some(history) = received.fields.get("out_trade_no").and_then(|number| record.of(number)) {
-                let is_merchants_own = self.is_merchants_own(&received, &history.planned.merchant);
+                let is_merchants_own = is_merchants_own(&received, history);
                 history.requests.push(Request { call: received.call, at: received.at, is_merchants_own });
             }
         }
@@ -276,21 +273,21 @@ impl Run {
         }
         record.dead_letters = self.queue.left().1;
     }
+}
 
-    /// Whether a request names its order's merchant, and has a signature that is this merchant's.
-    fn is_merchants_own(&self, received: &gateway::Received, merchant: &Merchant) -> bool {
-        let mch_id = &merchant.identity.mch_id;
-        let signed_for = format!("mchid=\"{mch_id}\"");
-        let is_named = received.fields.get("mch_id") == Some(mch_id)
-            && received.headers.get("authorization").is_none_or(|signature| signature.contains(&signed_for));
-        let is_rejected =
-            received.status == Some(401) || received.reply.as_ref().is_some_and(|reply| reply.contains("签名错误"));
-        let may_be_rejected = || {
-            let incidents = self.incidents(merchant, received.at, received.at + REPLY_TIME);
-            merchant.flaw == Some(Flaw::WrongKey) || incidents.iter().any(Incident::is_in_secrets)
-        };
-        is_named && (!is_rejected || may_be_rejected())
-    }
+/// Whether a request names its order's merchant, and has a signature that is this merchant's: the keys are those that its
+/// invocation began with, or later ones.
+fn is_merchants_own(received: &gateway::Received, history: &History) -> bool {
+    let Merchant { identity: Identity { mch_id, .. }, flaw } = &history.planned.merchant;
+    let signed_for = format!("mchid=\"{mch_id}\"");
+    let is_named = received.fields.get("mch_id") == Some(mch_id)
+        && received.headers.get("authorization").is_none_or(|signature| signature.contains(&signed_for));
+    let is_rejected =
+        received.status == Some(401) || received.reply.as_ref().is_some_and(|reply| reply.contains("签名错误"));
+    let had_other_keys =
+        |it: &Invocation| it.is_during(received.at) && it.incidents.iter().any(Incident::is_in_secrets);
+    let may_be_rejected = *flaw == Some(Flaw::WrongKey) || history.invocations.iter().any(had_other_keys);
+    is_named && (!is_rejected || may_be_rejected)
 }
 
 /// The event about an order.
