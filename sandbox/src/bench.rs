@@ -21,22 +21,20 @@ use crate::mock::gateway::{Fault, Times};
 /// Starts that don't count, of each program: they bring its file into memory.
 const UNCOUNTED_STARTS: usize = 3;
 
-/// The invocations before those that are measured, those that are, and those of one program before it is the next one's
-/// turn.
-const UNCOUNTED: u32 = 100;
-const COUNTED: u32 = 2_000;
-const BLOCK: u32 = 50;
+/// The invocations before those that are measured, and those of one program before it is the next one's turn: it has two
+/// turns for each of its starts.
+const UNCOUNTED: usize = 100;
+const BLOCK: usize = 40;
 
-/// The batches that are measured, and the orders in each: what SQS hands over at once, unless it is asked to wait.
-const BATCHES: usize = 30;
+/// The orders in a batch: what SQS hands over at once, unless it is asked to wait.
 const BATCH: u16 = 10;
 
 /// How long the gateway takes for each request about an order of a batch.
 const THINKING: Duration = Duration::from_millis(50);
 
-/// Measures the programs, each of which is started `starts` times; the table of what was measured, in Markdown. Progress is
-/// reported line by line. This thread is kept to one processor from then on, so the benchmark has a runtime of its own,
-/// made for one.
+/// Measures the programs, each of which is started `starts` times and has as many batches; the table of what was measured,
+/// in Markdown. Progress is reported line by line. This thread is kept to one processor from then on, so the benchmark has
+/// a runtime of its own, made for one.
 pub fn run(programs: Vec<Program>, starts: usize, progress: impl Fn(&str)) -> anyhow::Result<String> {
     let processors = test_bed::assign_processors();
     let measured = programs.into_iter().map(Measured::new).collect::<anyhow::Result<Vec<_>>>()?;
@@ -66,7 +64,7 @@ async fn measure(
         }
     }
 
-    progress(&format!("{COUNTED} invocations of each, in turn by the {BLOCK}"));
+    progress(&format!("{} invocations of each, in turn by the {BLOCK}", 2 * starts * BLOCK));
     let mut functions = Vec::new();
     for it in &measured {
         let (mut function, _) = bed.start(&it.program, bed.function(&it.program)).await?;
@@ -75,7 +73,7 @@ async fn measure(
         }
         functions.push(function);
     }
-    for _ in 0..COUNTED / BLOCK {
+    for _ in 0..2 * starts {
         for (it, function) in measured.iter_mut().zip(&mut functions) {
             for _ in 0..BLOCK {
                 let took = bed.invoke(&it.program, function, bed.one_order()).await?;
@@ -97,13 +95,13 @@ async fn measure(
     }
 
     // Queries and events, one batch after the other; the first one opens the connections.
-    progress(&format!("{BATCHES} batches, WeChat Pay taking {} ms", THINKING.as_millis()));
+    progress(&format!("{starts} batches, WeChat Pay taking {} ms", THINKING.as_millis()));
     for it in measured.iter_mut().filter(|it| matches!(it.program.kind, Kind::CloseOrder(_))) {
         let function = bed.function(&it.program).envs(bed.sandbox.events_environment());
         let (mut function, _) = bed.start(&it.program, function).await?;
         bed.invoke(&it.program, &mut function, bed.batch(BATCH)).await?;
         bed.sandbox.gateway.fault_on_next_calls(Times::Always, Fault::Delay(THINKING));
-        for _ in 0..BATCHES {
+        for _ in 0..starts {
             let took = bed.invoke(&it.program, &mut function, bed.batch(BATCH)).await?;
             it.push(Figure::Batch, f64::from(BATCH) / took.as_secs_f64());
         }

@@ -18,7 +18,7 @@ use super::report::{self, Colour};
     checked.\nFigures are medians."
 )]
 pub struct Args {
-    /// How often each program is started.
+    /// How often each program is started; of warm invocations there are 80 times as many.
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..))]
     starts: u16,
     /// Another build of close-order to measure beside it; can be given more than once.
