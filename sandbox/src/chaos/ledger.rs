@@ -257,8 +257,10 @@ mod tests {
         order(record).requests.clear();
     }
 
-    /// What is changed in that record, and which rules it breaks then.
-    const CHANGES: &[(&[&str], fn(&mut Record))] = &[
+    /// Which rules it breaks when this is changed in that record.
+    type Change = (&'static [&'static str], fn(&mut Record));
+
+    const CHANGES: &[Change] = &[
         (&[], |_| ()),
         (&[], |it| ends(it, "closed", Answer::Direct(Some("closed".to_owned())))),
         (&[TRUE, PLAIN], |it| order(it).truth = "open"),

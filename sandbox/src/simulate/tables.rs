@@ -140,7 +140,7 @@ fn one_limited(defaults: Settings) -> Table {
         ("does not wait for it, as this function", true, false),
     ];
     let results = all(&policies, |&(_, skips_limited, is_fair)| {
-        let settings = Settings { skips_limited, is_fair, ..defaults };
+        let settings = Settings { is_fair, skips_limited, ..defaults };
         let limited = (0..LIMITED_ORDERS).map(|it| (it, message(it, 0)));
         let others = at_random(defaults.seed, SECOND, 0..WATCHED).into_iter().map(|due| (due, message(due, 1)));
         let mut beside: Vec<_> = limited.chain(others).collect();
