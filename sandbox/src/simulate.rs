@@ -13,19 +13,4 @@ mod queue;
 mod run;
 mod tables;
 
-/// What to simulate.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The seed: the same one gives the same results.
-    pub seed: u64,
-    /// How many orders of a flash sale are due within five minutes.
-    pub orders: u32,
-    /// The rate limits of a flash sale, in requests a second.
-    pub limits: Vec<u32>,
-    /// The values of `QueueConcurrency` of a flash sale.
-    pub concurrency: Vec<u16>,
-    /// How often a message is received before it goes to the dead-letter queue: the template's `QueueAttempts`.
-    pub attempts: u16,
-}
-
 pub use tables::report;

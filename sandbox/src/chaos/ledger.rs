@@ -257,7 +257,7 @@ mod tests {
         order(record).requests.clear();
     }
 
-    /// The rules that a change of that record breaks, and the change.
+    /// Which rules it breaks when this is changed in that record.
     type Change = (&'static [&'static str], fn(&mut Record));
 
     const CHANGES: &[Change] = &[

@@ -20,10 +20,6 @@ pub(super) enum Reception {
 /// simulated; a request that is rejected does not count.
 #[derive(Clone, Debug)]
 pub(super) enum Limit {
-    /// As many as it likes.
-    None,
-    /// None at all, as when the merchant's other systems use up what there is.
-    All,
     /// So many in each second of the clock.
     Window { limit: u32, second: Ms, taken: u32 },
     /// A token bucket: so many a second, and what a tenth of a second brings saved up at most; in thousandths of a request.
@@ -31,18 +27,21 @@ pub(super) enum Limit {
 }
 
 impl Limit {
-    pub(super) fn window(limit: u32) -> Self {
+    /// Any number of requests is accepted.
+    pub(super) const NONE: Self = Self::window(u32::MAX);
+    /// None is, as when the merchant's other systems use up what there is.
+    pub(super) const ALL: Self = Self::window(0);
+
+    pub(super) const fn window(limit: u32) -> Self {
         Self::Window { limit, second: 0, taken: 0 }
     }
 
-    pub(super) fn bucket(limit: u32) -> Self {
+    pub(super) const fn bucket(limit: u32) -> Self {
         Self::Bucket { limit, thousandths: 0, at: 0 }
     }
 
     fn takes(&mut self, now: Ms) -> bool {
         match self {
-            Self::None => true,
-            Self::All => false,
             Self::Window { limit, second, taken } => {
                 if *second != now / 1000 {
                     (*second, *taken) = (now / 1000, 0);
@@ -63,25 +62,21 @@ impl Limit {
     }
 }
 
-/// WeChat Pay.
-#[derive(Clone, Debug)]
-pub(super) struct Gateway {
-    /// By merchant.
-    limits: [Limit; 2],
-    /// When every connection is refused.
-    outage: Range<Ms>,
-}
+/// WeChat Pay: the limit of each merchant, and when every connection is refused.
+pub(super) struct Gateway(pub(super) [Limit; 2], pub(super) Range<Ms>);
 
 impl Gateway {
-    pub(super) fn new(limits: [Limit; 2], outage: Range<Ms>) -> Self {
-        Self { limits, outage }
+    /// One for a single merchant, without an outage.
+    pub(super) fn limited(limit: Limit) -> Self {
+        Self([limit, Limit::NONE], 0..0)
     }
 
     /// Receives a request of a merchant; requests come in the order of time.
     pub(super) fn receive(&mut self, merchant: usize, now: Ms) -> Reception {
-        if self.outage.contains(&now) {
+        let Self(limits, outage) = self;
+        if outage.contains(&now) {
             Reception::Refused
-        } else if self.limits.get_mut(merchant).is_none_or(|limit| limit.takes(now)) {
+        } else if limits.get_mut(merchant).is_none_or(|limit| limit.takes(now)) {
             Reception::Accepted
         } else {
             Reception::Limited
@@ -93,18 +88,19 @@ impl Gateway {
 mod tests {
     use super::*;
 
-    /// How many of ten requests a millisecond are taken, second by second.
-    fn taken(mut limit: Limit) -> Vec<usize> {
-        let second = |second: Ms| (second * 1000..(second + 1) * 1000).flat_map(|ms| [ms; 10]);
-        (0..3).map(|it| second(it).filter(|&ms| limit.takes(ms)).count()).collect()
-    }
-
     #[test]
     fn a_window_takes_the_limit_each_second_and_a_bucket_as_much_evenly() {
-        assert_eq!(taken(Limit::window(600)), [600, 600, 600]);
-        assert_eq!(taken(Limit::bucket(600)), [599, 600, 600]);
-        assert_eq!(taken(Limit::None), [10_000; 3]);
-        assert_eq!(taken(Limit::All), [0; 3]);
+        for (mut limit, expected) in [
+            (Limit::window(600), [600, 600, 600]),
+            (Limit::bucket(600), [599, 600, 600]),
+            (Limit::NONE, [10_000; 3]),
+            (Limit::ALL, [0; 3]),
+        ] {
+            // Of ten requests a millisecond.
+            let second = |second: Ms| (second * 1000..(second + 1) * 1000).flat_map(|ms| [ms; 10]);
+            let taken = [0, 1, 2].map(|it| second(it).filter(|&ms| limit.takes(ms)).count());
+            assert_eq!(taken, expected, "{limit:?}");
+        }
     }
 
     #[test]
@@ -112,14 +108,5 @@ mod tests {
         let mut limit = Limit::bucket(600);
         let at_once = |now, limit: &mut Limit| std::iter::repeat_with(|| limit.takes(now)).take_while(|&it| it).count();
         assert_eq!([0, 10_000, 10_000, 10_050].map(|now| at_once(now, &mut limit)), [0, 60, 0, 30]);
-    }
-
-    #[test]
-    fn in_an_outage_nothing_is_received() {
-        use Reception::{Accepted, Limited, Refused};
-        let mut gateway = Gateway::new([Limit::None, Limit::All], 10..20);
-        let receive =
-            [(0, 9), (0, 10), (0, 19), (0, 20), (1, 20)].map(|(merchant, now)| gateway.receive(merchant, now));
-        assert_eq!(receive, [Accepted, Refused, Refused, Accepted, Limited]);
     }
 }

@@ -39,8 +39,9 @@ pub(super) struct Message {
 /// The queue. Messages are sent as `arrivals` says: when each becomes visible, in the order of time.
 pub(super) struct Queue<A: Iterator<Item = (Ms, Message)>> {
     arrivals: Peekable<A>,
-    /// What can be received, the longest visible first; by merchant, if the queue is fair.
-    visible: [VecDeque<Message>; 2],
+    /// What can be received, the longest visible first; the second merchant's alone, if the queue is fair.
+    visible: VecDeque<Message>,
+    quiet: VecDeque<Message>,
     /// What is received and comes back, unless it is deleted before.
     invisible: BinaryHeap<Reverse<(Ms, Message)>>,
     in_flight: usize,
@@ -59,7 +60,8 @@ impl<A: Iterator<Item = (Ms, Message)>> Queue<A> {
     pub(super) fn new(arrivals: A, max_receives: u16, is_fair: bool) -> Self {
         Self {
             arrivals: arrivals.peekable(),
-            visible: <[VecDeque<Message>; 2]>::default(),
+            visible: VecDeque::new(),
+            quiet: VecDeque::new(),
             invisible: BinaryHeap::new(),
             in_flight: 0,
             max_receives,
@@ -69,31 +71,6 @@ impl<A: Iterator<Item = (Ms, Message)>> Queue<A> {
         }
     }
 
-    /// Makes visible what is so by now.
-    pub(super) fn advance(&mut self, now: Ms) {
-        loop {
-            let arrival = self.arrivals.peek().map(|&(at, _)| at).filter(|&at| at <= now);
-            let back = self.invisible.peek().map(|&Reverse((at, _))| at).filter(|&at| at <= now);
-            let message = match (arrival, back) {
-                (None, None) => return,
-                (Some(arrival), Some(back)) if back < arrival => self.come_back(),
-                (Some(_), _) => self.arrivals.next().map(|(_, message)| message),
-                (None, Some(_)) => self.come_back(),
-            };
-            let Some(message) = message else { return };
-            let quiet = usize::from(self.is_fair && message.merchant == 1);
-            if let Some(visible) = self.visible.get_mut(quiet) {
-                visible.push_back(message);
-            }
-        }
-    }
-
-    fn come_back(&mut self) -> Option<Message> {
-        let Reverse((_, message)) = self.invisible.pop()?;
-        self.in_flight -= 1;
-        Some(message)
-    }
-
     /// When something next becomes visible.
     pub(super) fn next_change(&mut self) -> Option<Ms> {
         let arrival = self.arrivals.peek().map(|&(at, _)| at);
@@ -101,16 +78,30 @@ impl<A: Iterator<Item = (Ms, Message)>> Queue<A> {
         arrival.into_iter().chain(back).min()
     }
 
+    /// Makes visible what is so by now.
+    pub(super) fn advance(&mut self, now: Ms) {
+        while let Some(at) = self.next_change().filter(|&at| at <= now) {
+            let arrival = self.arrivals.next_if(|&(arrival, _)| arrival == at);
+            let message = arrival.or_else(|| {
+                self.in_flight -= 1;
+                self.invisible.pop().map(|Reverse(back)| back)
+            });
+            let Some((_, message)) = message else { return };
+            let is_quiet = self.is_fair && message.merchant == 1;
+            if is_quiet { &mut self.quiet } else { &mut self.visible }.push_back(message);
+        }
+    }
+
     /// Whether a receive would return anything.
     pub(super) fn has_messages(&self) -> bool {
-        self.in_flight < MAX_IN_FLIGHT && self.visible.iter().any(|visible| !visible.is_empty())
+        self.in_flight < MAX_IN_FLIGHT && !(self.visible.is_empty() && self.quiet.is_empty())
     }
 
     /// Receives a batch.
-    pub(super) fn receive(&mut self, batch: &mut Vec<Message>) {
-        let [others, quiet] = &mut self.visible;
+    pub(super) fn receive(&mut self) -> Vec<Message> {
+        let mut batch = Vec::with_capacity(BATCH);
         while batch.len() < BATCH && self.in_flight < MAX_IN_FLIGHT {
-            let Some(mut message) = quiet.pop_front().or_else(|| others.pop_front()) else { break };
+            let Some(mut message) = self.quiet.pop_front().or_else(|| self.visible.pop_front()) else { break };
             if message.receives >= self.max_receives {
                 self.dead_letters += 1;
                 continue;
@@ -120,6 +111,7 @@ impl<A: Iterator<Item = (Ms, Message)>> Queue<A> {
             batch.push(message);
         }
         self.most_in_flight = self.most_in_flight.max(self.in_flight);
+        batch
     }
 
     /// Deletes a message that was received.
@@ -143,35 +135,13 @@ mod tests {
         (0..).zip(merchants).map(|(at, merchant)| (at, Message { due: at, merchant, receives: 0 }))
     }
 
-    fn receive(queue: &mut Queue<impl Iterator<Item = (Ms, Message)>>) -> Vec<Message> {
-        let mut batch = Vec::new();
-        queue.receive(&mut batch);
-        batch
-    }
-
     #[test]
-    fn what_is_visible_is_received_by_tens_in_its_order() {
-        let mut queue = Queue::new(messages(25), 5, false);
-        queue.advance(19);
-        let mut sizes = Vec::new();
-        while queue.has_messages() {
-            sizes.push(receive(&mut queue).iter().map(|it| it.due).collect::<Vec<_>>());
+    fn a_fair_queue_hands_out_the_quiet_merchants_messages_first() {
+        for (is_fair, place) in [(false, 9), (true, 0)] {
+            let mut queue = Queue::new(messages(10), 5, is_fair);
+            queue.advance(9);
+            assert_eq!(queue.receive().iter().position(|it| it.merchant == 1), Some(place));
         }
-        assert_eq!(sizes, [(0..10).collect::<Vec<_>>(), (10..20).collect()]);
-        assert_eq!(queue.next_change(), Some(20));
-    }
-
-    #[test]
-    fn what_was_received_too_often_is_a_dead_letter() {
-        let mut queue = Queue::new(messages(1), 2, false);
-        for now in 0..2 {
-            queue.advance(now);
-            let message = receive(&mut queue)[0];
-            assert_eq!(u64::from(message.receives), now + 1);
-            queue.hide(message, now + 1);
-        }
-        queue.advance(2);
-        assert_eq!((receive(&mut queue), queue.dead_letters), (Vec::new(), 1));
     }
 
     #[test]
@@ -179,22 +149,13 @@ mod tests {
         let mut queue = Queue::new(messages(MAX_IN_FLIGHT + 2), 5, false);
         queue.advance(Ms::MAX);
         while queue.has_messages() {
-            receive(&mut queue);
+            queue.receive();
         }
         assert_eq!(queue.most_in_flight, MAX_IN_FLIGHT);
         queue.delete();
-        assert_eq!(receive(&mut queue).len(), 1);
+        assert_eq!(queue.receive().len(), 1);
         queue.hide(Message { due: 0, merchant: 0, receives: 1 }, 1);
         queue.advance(1);
-        assert_eq!(receive(&mut queue).len(), 1);
-    }
-
-    #[test]
-    fn a_fair_queue_hands_out_the_quiet_merchants_messages_first() {
-        for (is_fair, place) in [(false, 9), (true, 0)] {
-            let mut queue = Queue::new(messages(10), 5, is_fair);
-            queue.advance(10);
-            assert_eq!(receive(&mut queue).iter().position(|it| it.merchant == 1), Some(place));
-        }
+        assert_eq!(queue.receive().len(), 1);
     }
 }

@@ -1,22 +1,15 @@
 //! What is simulated, and the tables of it.
 
-use std::{
-    fmt::Write,
-    num::NonZero,
-    ops::Range,
-    sync::{Mutex, PoisonError},
-    thread,
-};
+use std::{fmt::Write, num::NonZero, ops::Range, panic, thread};
 
 use fastrand::Rng;
 
 use super::{
-    Options,
     gateway::{Gateway, Limit, Ms},
-    queue::{MAX_DELAY, Message, Queue},
-    run::{Policy, Results, Settings, run},
+    queue::{MAX_DELAY, Message},
+    run::{Results, Settings, run},
 };
-use crate::{markdown, mock::lock};
+use crate::markdown;
 
 const SECOND: Ms = 1_000;
 const MINUTE: Ms = 60 * SECOND;
@@ -26,11 +19,10 @@ const HOUR: Ms = 60 * MINUTE;
 /// the second by its visibility timeout.
 const WAIT: Ms = 30 * MINUTE;
 
-/// Within which time a flash sale's orders are due.
+/// The orders of a flash sale, within which time they are due, and the values of `QueueConcurrency`.
+const ORDERS: u64 = 1_000_000;
 const SALE: Ms = 5 * MINUTE;
-
-/// `QueueConcurrency`, as the template has it by default.
-const CONCURRENCY: u16 = 3;
+const CONCURRENCY: [usize; 5] = [2, 3, 5, 10, 20];
 
 /// How often a message is received where nobody thinks about it: AWS advises five at least.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
@@ -43,15 +35,16 @@ const WATCHED: Ms = 2 * HOUR;
 /// A merchant alone, with far too many batches at once for what WeChat Pay takes.
 const TIGHT_ORDERS: u64 = 20_000;
 const TIGHT_LIMIT: u32 = 10;
-const TIGHT_CONCURRENCY: u16 = 20;
+const TIGHT_CONCURRENCY: usize = 20;
 
 /// A table with its title.
 type Table = (String, Vec<Vec<String>>);
 
-/// Simulates everything, and writes it as Markdown.
+/// Simulates everything, with a flash sale at each of these limits in requests a second, and writes it as Markdown.
 #[must_use]
-pub fn report(options: &Options) -> String {
-    let tables = [flash_sale(options), outages(options), one_limited(options), waiting(options)];
+pub fn report(seed: u64, limits: &[u32]) -> String {
+    let defaults = Settings { seed, ..Settings::DEFAULT };
+    let tables = [flash_sale(ORDERS, limits, defaults), outages(defaults), one_limited(defaults), waiting(defaults)];
     tables.iter().fold(String::new(), |mut text, (title, lines)| {
         let separator = if text.is_empty() { "" } else { "\n" };
         let _ = write!(text, "{separator}{title}:\n\n{}", markdown::table(lines));
@@ -59,27 +52,24 @@ pub fn report(options: &Options) -> String {
     })
 }
 
-fn flash_sale(options: &Options) -> Table {
-    let kinds: [fn(u32) -> Limit; 2] = [Limit::window, Limit::bucket];
-    let mut cases = Vec::new();
-    for &concurrency in &options.concurrency {
-        let limits = options.limits.iter().flat_map(|&limit| kinds.map(|kind| kind(limit)));
-        cases.extend(limits.map(|limit| (concurrency, limit)));
-    }
+fn flash_sale(orders: u64, limits: &[u32], defaults: Settings) -> Table {
+    let limits_of_both_kinds = limits.iter().flat_map(|&limit| [Limit::window(limit), Limit::bucket(limit)]);
+    let cases: Vec<_> = CONCURRENCY
+        .iter()
+        .flat_map(|&concurrency| limits_of_both_kinds.clone().map(move |limit| (concurrency, limit)))
+        .collect();
     let results = all(&cases, |(concurrency, limit)| {
-        let orders = u64::from(options.orders);
         let due = (0..orders).map(|it| WAIT + it * SALE / orders);
-        let gateway = Gateway::new([limit.clone(), Limit::None], 0..0);
-        run(wait_for(due, options), gateway, options.settings(*concurrency, Policy::SkipsLimited))
+        run(sent_early(due), Gateway::limited(limit.clone()), Settings { concurrency: *concurrency, ..defaults })
     });
     let mut head = strings(["`QueueConcurrency`", "asks for"]);
-    for limit in &options.limits {
+    for limit in limits {
         head.extend([format!("WeChat Pay takes {limit}"), "rejected".to_owned()]);
     }
     head.extend(strings(["dead letters", "receives at most"]));
     let mut lines = vec![head];
-    for (&concurrency, results) in options.concurrency.iter().zip(results.chunks(options.limits.len() * 2)) {
-        let mut line = vec![concurrency.to_string(), full_batches(options, concurrency).to_string()];
+    for (concurrency, results) in CONCURRENCY.into_iter().zip(results.chunks(limits.len() * 2)) {
+        let mut line = vec![concurrency.to_string(), full_batches(Settings { concurrency, ..defaults }).to_string()];
         for pair in results.chunks(2) {
             let both =
                 |show: fn(&Results) -> u64| pair.iter().map(|it| show(it).to_string()).collect::<Vec<_>>().join(" / ");
@@ -90,14 +80,13 @@ fn flash_sale(options: &Options) -> Table {
         line.push(results.iter().map(|it| it.most_receives).max().unwrap_or_default().to_string());
         lines.push(line);
     }
-    let least = options.limits.iter().map(|&limit| {
-        let time = u64::from(options.orders) * 2 * SECOND / u64::from(limit.max(1));
+    let least = limits.iter().map(|&limit| {
+        let time = orders * 2 * SECOND / u64::from(limit.max(1));
         format!("{} min at {limit}", rounded(time, MINUTE))
     });
     let title = format!(
-        "{} orders due within {}, each sent {} before; requests a second, and when the last order is closed (window / token \
-         bucket; at best {})",
-        options.orders,
+        "{orders} orders due within {}, each sent {} before; requests a second, and when the last order is closed (window / \
+         token bucket; at best {})",
         span(SALE),
         span(WAIT),
         least.collect::<Vec<_>>().join(", ")
@@ -106,20 +95,18 @@ fn flash_sale(options: &Options) -> Table {
 }
 
 /// How many requests a second are sent while every batch is full and none is rejected.
-fn full_batches(options: &Options, concurrency: u16) -> u64 {
+fn full_batches(settings: Settings) -> u64 {
     let orders = std::iter::repeat_n((0, message(0, 0)), 20_000);
-    let queue = Queue::new(orders, options.attempts, false);
-    let settings = Settings { horizon: 10 * SECOND, ..options.settings(concurrency, Policy::SkipsLimited) };
-    let results = run(queue, Gateway::new([Limit::None, Limit::None], 0..0), settings);
+    let results = run(orders, Gateway::limited(Limit::NONE), Settings { horizon: 10 * SECOND, ..settings });
     rounded(results.accepted * SECOND, results.last_deleted)
 }
 
-fn outages(options: &Options) -> Table {
-    let outages = [20 * MINUTE, 6 * HOUR].map(|long| [(long, FEW_ATTEMPTS), (long, options.attempts)]).concat();
+fn outages(defaults: Settings) -> Table {
+    let outages = [20 * MINUTE, 6 * HOUR].map(|long| [(long, FEW_ATTEMPTS), (long, defaults.attempts)]).concat();
+    let due = |long| at_random(defaults.seed, SECOND, 0..long);
     let results = all(&outages, |&(long, attempts)| {
-        let due = at_random(options.seed, SECOND, 0..long).into_iter().map(|due| (due, message(due, 0)));
-        let gateway = Gateway::new([Limit::None, Limit::None], 0..long);
-        run(Queue::new(due, attempts, false), gateway, options.settings(CONCURRENCY, Policy::SkipsLimited))
+        let orders = due(long).into_iter().map(|due| (due, message(due, 0)));
+        run(orders, Gateway([Limit::NONE; 2], 0..long), Settings { attempts, ..defaults })
     });
     let mut lines = vec![strings([
         "outage",
@@ -131,7 +118,7 @@ fn outages(options: &Options) -> Table {
         "in flight at most",
     ])];
     for ((long, attempts), it) in outages.iter().zip(results) {
-        let orders = at_random(options.seed, SECOND, 0..*long).len();
+        let orders = due(*long).len();
         lines.push(vec![
             span(*long),
             attempts.to_string(),
@@ -142,28 +129,31 @@ fn outages(options: &Options) -> Table {
             it.most_in_flight.to_string(),
         ]);
     }
-    (format!("WeChat Pay refuses connections, one order a second, `QueueConcurrency` {CONCURRENCY}"), lines)
+    let concurrency = defaults.concurrency;
+    (format!("WeChat Pay refuses connections, one order a second, `QueueConcurrency` {concurrency}"), lines)
 }
 
-fn one_limited(options: &Options) -> Table {
+fn one_limited(defaults: Settings) -> Table {
     let policies = [
-        ("waits for all", Policy::WaitsForAll, false),
-        ("waits for all; fair queue", Policy::WaitsForAll, true),
-        ("does not wait for it, as this function", Policy::SkipsLimited, false),
+        ("waits for all", false, false),
+        ("waits for all; fair queue", false, true),
+        ("does not wait for it, as this function", true, false),
     ];
-    let results = all(&policies, |&(_, policy, is_fair)| {
+    let results = all(&policies, |&(_, skips_limited, is_fair)| {
+        let settings = Settings { is_fair, skips_limited, ..defaults };
         let limited = (0..LIMITED_ORDERS).map(|it| (it, message(it, 0)));
-        let others = at_random(options.seed, SECOND, 0..WATCHED).into_iter().map(|due| (due, message(due, 1)));
-        let mut arrivals: Vec<_> = limited.chain(others).collect();
-        arrivals.sort_unstable();
-        let settings = Settings { horizon: WATCHED, ..options.settings(CONCURRENCY, policy) };
-        let gateway = Gateway::new([Limit::All, Limit::None], 0..0);
-        let beside = run(Queue::new(arrivals.into_iter(), options.attempts, is_fair), gateway, settings);
-
+        let others = at_random(defaults.seed, SECOND, 0..WATCHED).into_iter().map(|due| (due, message(due, 1)));
+        let mut beside: Vec<_> = limited.chain(others).collect();
+        beside.sort_unstable();
         let alone = (0..TIGHT_ORDERS).map(|it| (it, message(it, 0)));
-        let gateway = Gateway::new([Limit::window(TIGHT_LIMIT), Limit::None], 0..0);
-        let settings = options.settings(TIGHT_CONCURRENCY, policy);
-        (beside, run(Queue::new(alone, options.attempts, is_fair), gateway, settings))
+        (
+            run(beside.into_iter(), Gateway::limited(Limit::ALL), Settings { horizon: WATCHED, ..settings }),
+            run(
+                alone,
+                Gateway::limited(Limit::window(TIGHT_LIMIT)),
+                Settings { concurrency: TIGHT_CONCURRENCY, ..settings },
+            ),
+        )
     });
     let mut lines = vec![strings([
         "after a batch in which a merchant's every request was rejected, a process",
@@ -185,21 +175,21 @@ fn one_limited(options: &Options) -> Table {
     }
     let title = format!(
         "{LIMITED_ORDERS} orders of a merchant whose every request is rejected, beside another merchant's one a second for \
-         {}, `QueueConcurrency` {CONCURRENCY}; and alone {TIGHT_ORDERS} orders of one merchant at {TIGHT_LIMIT} requests a \
-         second, `QueueConcurrency` {TIGHT_CONCURRENCY}",
-        span(WATCHED)
+         {}, `QueueConcurrency` {}; and alone {TIGHT_ORDERS} orders of one merchant at {TIGHT_LIMIT} requests a second, \
+         `QueueConcurrency` {TIGHT_CONCURRENCY}",
+        span(WATCHED),
+        defaults.concurrency
     );
     (title, lines)
 }
 
-fn waiting(options: &Options) -> Table {
-    const CONCURRENCY: u16 = 10;
+fn waiting(defaults: Settings) -> Table {
+    let settings = Settings { concurrency: 10, ..defaults };
     let rates = [100, 130, 150];
     let results = all(&rates, |rate| {
         let orders = rate * HOUR / SECOND;
         let due = (0..orders).map(|it| WAIT + it * HOUR / orders);
-        let gateway = Gateway::new([Limit::None, Limit::None], 0..0);
-        run(wait_for(due, options), gateway, options.settings(CONCURRENCY, Policy::SkipsLimited))
+        run(sent_early(due), Gateway::limited(Limit::NONE), settings)
     });
     let mut lines =
         vec![strings(["orders a second", "in flight at most", "closed after their time: median", "99 of 100"])];
@@ -207,23 +197,13 @@ fn waiting(options: &Options) -> Table {
         let delays = [50, 99].map(|percent| span(it.delay(0, percent)));
         lines.push([rate.to_string(), it.most_in_flight.to_string()].into_iter().chain(delays).collect());
     }
-    let title = format!(
-        "Orders for {}, each sent {} before its time, `QueueConcurrency` {CONCURRENCY}",
-        span(HOUR),
-        span(WAIT)
-    );
-    (title, lines)
+    let (long, early, concurrency) = (span(HOUR), span(WAIT), settings.concurrency);
+    (format!("Orders for {long}, each sent {early} before its time, `QueueConcurrency` {concurrency}"), lines)
 }
 
-impl Options {
-    fn settings(&self, concurrency: u16, policy: Policy) -> Settings {
-        Settings { concurrency: concurrency.into(), policy, horizon: Ms::MAX, seed: self.seed }
-    }
-}
-
-/// A queue of orders that were sent so long before their times, with the longest delay that there is.
-fn wait_for(due: impl Iterator<Item = Ms>, options: &Options) -> Queue<impl Iterator<Item = (Ms, Message)>> {
-    Queue::new(due.map(|due| (due - WAIT + MAX_DELAY, message(due, 0))), options.attempts, false)
+/// Messages that were sent half an hour before the orders' times, with the longest delay that there is.
+fn sent_early(due: impl Iterator<Item = Ms>) -> impl Iterator<Item = (Ms, Message)> {
+    due.map(|due| (due - WAIT + MAX_DELAY, message(due, 0)))
 }
 
 fn message(due: Ms, merchant: u8) -> Message {
@@ -241,24 +221,16 @@ fn at_random(seed: u64, every: Ms, within: Range<Ms>) -> Vec<Ms> {
 
 /// Simulates all cases, as many at once as there are processors.
 fn all<C: Sync, R: Send>(cases: &[C], simulate: impl Fn(&C) -> R + Sync) -> Vec<R> {
-    let next = Mutex::new(cases.iter().enumerate());
-    let results = Mutex::new(Vec::new());
-    let work = || {
-        loop {
-            let case = lock(&next).next();
-            let Some((index, case)) = case else { break };
-            let result = simulate(case);
-            lock(&results).push((index, result));
-        }
+    let simulate = &simulate;
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    let several = |cases: &'_ [C]| {
+        thread::scope(|scope| {
+            let threads: Vec<_> = cases.iter().map(|case| scope.spawn(move || simulate(case))).collect();
+            let results = threads.into_iter().map(|it| it.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+            results.collect::<Vec<_>>()
+        })
     };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
-            scope.spawn(work);
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_unstable_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
+    cases.chunks(at_once).flat_map(several).collect()
 }
 
 fn strings<const N: usize>(cells: [&str; N]) -> Vec<String> {
@@ -288,30 +260,12 @@ fn span(time: Ms) -> String {
 mod tests {
     use super::*;
 
-    fn options() -> Options {
-        Options { seed: 1, orders: 20_000, limits: vec![100, 50], concurrency: vec![2, 20], attempts: 20 }
-    }
-
-    /// A table's cells without its head, by column.
-    fn column((_, lines): &Table, column: usize) -> Vec<&str> {
-        lines[1..].iter().map(|line| line[column].as_str()).collect()
-    }
-
     #[test]
-    fn a_flash_sale_loses_nothing_and_takes_longer_the_less_wechat_pay_takes() {
-        let table = flash_sale(&options());
-        assert_eq!(table.1[0].len(), 2 + 2 * 2 + 2);
-        assert_eq!(column(&table, 6), ["0", "0"]);
-        let minutes = |cell: &str| cell.split(' ').next().unwrap().parse::<u32>().unwrap();
-        let [fast, slow] = [2, 4].map(|at| column(&table, at).into_iter().map(minutes).collect::<Vec<_>>());
-        assert!(fast.iter().zip(slow).all(|(&fast, slow)| fast < slow), "{table:?}");
-    }
-
-    #[test]
-    fn what_is_received_more_often_outlasts_an_outage() {
-        let table = outages(&options());
-        let dead: Vec<u32> = column(&table, 3).iter().map(|cell| cell.parse().unwrap()).collect();
-        assert!(dead[0] > 400 && dead[1] == 0 && dead[2] > 20_000 && dead[3] < dead[2], "{table:?}");
+    fn a_flash_sale_has_a_line_for_each_concurrency_and_two_columns_for_each_limit() {
+        let (_, lines) = flash_sale(20_000, &[100, 50], Settings::DEFAULT);
+        assert_eq!(lines.len(), 1 + CONCURRENCY.len());
+        assert!(lines.iter().all(|line| line.len() == 2 + 2 * 2 + 2), "{lines:?}");
+        assert!(lines[1..].iter().all(|line| line[6] == "0"), "no dead letters: {lines:?}");
     }
 
     #[test]
