@@ -117,21 +117,6 @@ def test_stack_what_is_done_is_published_and_the_rest_is_in_the_other_queues(min
     assert not ministack.waiting(outcomes), f"published without leaving the queue: {ministack.messages(outcomes, 1)}"
 
 
-def test_stack_an_asynchronous_order_that_failed_is_attempted_again_from_the_queue(ministack, stack, outcomes):
-    """MiniStack has no asynchronous dead-letter queue, so the event is put into the orders queue as Lambda puts it.
-    AWS itself did not run this here."""
-    lost = order("ORDERPAID")
-    ministack.sqs.send_message(
-        QueueUrl=stack["QueueUrl"], MessageBody=json.dumps(lost),
-        MessageAttributes={
-            "RequestID": {"DataType": "String", "StringValue": "6bc28136-4365-4b21-a0e6-0ce6b2e64ab0"},
-            "ErrorCode": {"DataType": "Number", "StringValue": "200"},
-            "ErrorMessage": {"DataType": "String", "StringValue": "no endpoint answered"},
-        })
-    (told,) = ministack.messages(outcomes, 1)
-    assert (told["detail"]["out_trade_no"], told["detail"]["outcome"]) == (lost["out_trade_no"], "paid")
-
-
 def example(file, **values):
     """A file of examples/, with the stack's outputs and what else it leaves open."""
     text = (ROOT / "examples" / file).read_text(encoding="utf-8")
