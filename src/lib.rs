@@ -17,7 +17,7 @@
 
 pub mod answer;
 pub mod aws;
-mod base_url;
+pub mod base_url;
 pub mod close_order;
 mod concurrent;
 pub mod config;
