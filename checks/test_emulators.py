@@ -14,6 +14,7 @@ import time
 from conftest import IMAGE, Invoke
 from tools import CARGO, event, free_port, order, post, run, running, tool, until
 
+
 def no_key_in(log, *secrets):
     for secret in secrets:
         assert json.loads(secret)["api_key"] not in log

@@ -444,6 +444,13 @@ def test_nobody_calls_without_permission(expanded):
     assert not every(expanded, "AWS::Lambda::Url")
 
 
+def test_outcome_events_reach_no_target_and_a_state_machine_no_other_account(expanded):
+    rule = one(expanded, "AWS::Events::Rule")
+    assert rule["State"] == "DISABLED" and "Targets" not in rule
+    (trust,) = expanded["Resources"]["StateMachineRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert {key for test in trust["Condition"].values() for key in test} == {"aws:SourceAccount", "aws:SourceArn"}
+
+
 def test_the_dead_letter_queue_has_one_source(expanded):
     """`start-message-move-task` moves only what came from a queue."""
     arn = {"Fn::GetAtt": ["OrdersDeadLetterQueue", "Arn"]}

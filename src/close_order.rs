@@ -11,13 +11,6 @@ mod next_step;
 mod operation;
 mod order_log;
 mod rate_limit;
-/// Logs an event that no order could be read from.
-pub(crate) fn log_fault(fault: Fault, invocation: Invocation<'_>) -> Answer {
-    let answer = Answer::fault(fault);
-    OrderLog::new(invocation).write(&answer);
-    answer
-}
-
 #[cfg(test)]
 mod scripts;
 
@@ -161,6 +154,13 @@ impl<E: Exchanger> CloseOrder<E> {
 async fn without_panic(operation: impl Future<Output = Answer>) -> Answer {
     let answered = AssertUnwindSafe(operation).catch_unwind().await;
     answered.unwrap_or_else(|_| Answer::fault(Fault::InternalError))
+}
+
+/// Logs an event that no order could be read from.
+pub(crate) fn log_fault(fault: Fault, invocation: Invocation<'_>) -> Answer {
+    let answer = Answer::fault(fault);
+    OrderLog::new(invocation).write(&answer);
+    answer
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 //! - Time plays no part: an order less than five minutes old can be closed, `time_expire` is unknown. The rate limit is as
 //!   many requests in each second as a test allows, for each merchant.
 //! - Which of API v3's replies are signed is documented for few of them: here all are that were authenticated, but
-//!   `SIGN_ERROR` and the rate limit's. It looks at a request's headers more strictly than WeChat Pay is known to.
+//!   `SIGN_ERROR` and the rate limit's. It looks at a request's headers more strictly than WeChat Pay is known to,
+//!   and takes a public key's ID in `Wechatpay-Serial` alone, no certificate's serial.
 //! - Combined orders (合单) and the global interface of API v3 are unknown to it.
 //! - What closeorder answers about an order that is revoked, whose payment failed or whose deduction is pending is not
 //!   documented; the mock answers `TRADE_STATE_ERROR`.

@@ -3,7 +3,7 @@
 //!
 //! AWS's rules are constants with their sources in `queue` and `run`. The function is what it does to the queue: ten
 //! orders of a batch at once, a close and a query of 50 ms each that proves it; at each rejection by the rate limit a pause
-//! of 1, 2, 4, then 8 s (each ± half) within the batch's time; what is not confirmed by then comes back.
+//! of 1, 2, 4, then 8 s (each ± half) within the batch's time; what is not confirmed by then is redelivered.
 //!
 //! Not simulated: receives that return fewer messages than there are, cold starts, the shop's own requests, and pollers
 //! that become fewer when little is left.

@@ -13,7 +13,10 @@ use sandbox::mock::signed_xml::{sign, xml};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::{Batch, CloseOrder, Invocation, next_step::MAX_ATTEMPTS};
+use super::{
+    Batch, CloseOrder, Invocation,
+    next_step::{MAX_ATTEMPTS, MAX_QUERY_ATTEMPTS},
+};
 use crate::{
     answer::Answer,
     http_client::SendError,
@@ -508,7 +511,7 @@ async fn in_a_batch_a_close_that_is_limited_is_made_again_unless_the_order_is_be
 #[tokio::test(start_paused = true)]
 async fn a_batch_knows_of_the_limit_what_never_began_and_a_merchant_that_is_limited_is_not_waited_for_again() {
     // Over the limit, a close is told so without a signature, or with one, and then its query as well.
-    for (limited, a_try) in [(RATE_LIMIT, 1), (Code("FREQUENCY_LIMITED"), 2)] {
+    for (limited, per_attempt) in [(RATE_LIMIT, 1), (Code("FREQUENCY_LIMITED"), 2)] {
         let script = Script {
             closes: Mutex::new(vec![(10, limited); 100].into()),
             queries: Mutex::new(vec![(10, limited); 100].into()),
@@ -532,13 +535,13 @@ async fn a_batch_knows_of_the_limit_what_never_began_and_a_merchant_that_is_limi
         assert_eq!(close(&batch, 0).await, (Outcome::NotSent, "DeadlineExceeded".to_owned(), 0));
         let (outcome, reason, requests) = close(&batch, 20).await;
         assert_eq!((outcome, &*reason), (Outcome::Unknown, "rate_limited"));
-        assert!(requests > a_try, "it is waited for");
+        assert!(requests > per_attempt, "it is waited for");
         assert_eq!(close(&batch, 0).await, (Outcome::NotSent, "rate_limited".to_owned(), 0));
 
         close_order.end_batch(&batch);
-        assert_eq!(close(&Batch::default(), 20).await, (Outcome::Unknown, "rate_limited".to_owned(), a_try));
+        assert_eq!(close(&Batch::default(), 20).await, (Outcome::Unknown, "rate_limited".to_owned(), per_attempt));
         sleep(Duration::from_mins(3)).await;
-        assert!(close(&Batch::default(), 20).await.2 > a_try, "it is waited for again after three minutes");
+        assert!(close(&Batch::default(), 20).await.2 > per_attempt, "it is waited for again after three minutes");
     }
 }
 
@@ -616,10 +619,12 @@ fn broken_rule(case: &Case, start: Instant, ended: &Ended) -> Option<&'static st
     let exists = !states.is_empty()
         || closed_with(&[Code("ORDERPAID"), Code("ORDERCLOSED"), Code("USERPAYING"), Code("TRADE_STATE_ERROR")]);
     let was_not_found = verified(Call::OrderQuery).any(|said| said == Code("ORDERNOTEXIST"));
-    let uncounted = ended
-        .sent
-        .iter()
-        .filter(|sent| case.is_in_a_batch && matches!(sent.said, Unsigned("频率限制") | Code("FREQUENCY_LIMITED")));
+    let [closes_sent, queries_sent] = ended.calls();
+    let is_limited = |sent: &&Sent| matches!(sent.said, Unsigned("频率限制") | Code("FREQUENCY_LIMITED"));
+    let [closes_limited, queries_limited] = [Call::CloseOrder, Call::OrderQuery].map(|call| {
+        let uncounted = ended.sent.iter().filter(is_limited).filter(|sent| case.is_in_a_batch && sent.call == call);
+        uncounted.count()
+    });
     let is_terminal = matches!(outcome, Outcome::Closed | Outcome::Paid | Outcome::NotFound);
     let rules = [
         ("an outcome is confirmed only by the last state that a query showed", {
@@ -650,9 +655,10 @@ fn broken_rule(case: &Case, start: Instant, ended: &Ended) -> Option<&'static st
         ("no request is sent after the deadline, and the answer is there by it", {
             ended.sent.iter().all(|sent| sent.at < start + case.time) && ended.took <= case.time
         }),
-        ("there are three counted closes at most", {
-            let closes = ended.sent.iter().filter(|sent| sent.call == Call::CloseOrder).count();
-            closes <= MAX_ATTEMPTS as usize + uncounted.filter(|sent| sent.call == Call::CloseOrder).count()
+        ("there are three counted closes at most", closes_sent <= MAX_ATTEMPTS as usize + closes_limited),
+        // Two rounds, and one more for each close that met the limit.
+        ("there are two counted queries a round at most", {
+            queries_sent <= MAX_QUERY_ATTEMPTS as usize * (2 + closes_limited) + queries_limited
         }),
         ("a verified reply of closeorder in hand never becomes a fault", {
             closes.is_empty() || ended.answer.result.is_ok()

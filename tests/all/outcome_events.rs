@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sandbox::{
     Sandbox,
-    mock::event_bus::Failure,
+    mock::event_bus::{BUS, Failure},
     mock::gateway::{Fault, Order, Times, TradeState, transaction_id},
     mock::identity::Identity,
 };
@@ -53,7 +53,9 @@ async fn an_event_says_what_became_of_its_order_and_nothing_of_the_payer() {
     assert_eq!(failed(&answer), BTreeSet::new());
     assert_eq!(world.sandbox.events.calls(), [3], "one call");
     let mut events = world.sandbox.events.events();
-    assert!(events.iter().all(|event| event.source == "close-order" && event.detail_type == "Order Outcome"));
+    for event in &events {
+        assert_eq!([&*event.bus, &event.source, &event.detail_type], [BUS, "close-order", "Order Outcome"]);
+    }
     let paid = events.remove(1).detail;
     let identity = Identity::default();
     let expected = json!({

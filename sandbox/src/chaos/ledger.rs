@@ -2,8 +2,16 @@
 
 use std::fmt::{self, Debug};
 
-use super::record::{Answer, History, Invocation, Line, Record, is_conclusive};
-use crate::mock::{gateway::Call, identity::Flaw};
+use serde_json::json;
+
+use super::{
+    incidents::Incident,
+    record::{Answer, History, Invocation, Line, Record, is_conclusive},
+};
+use crate::mock::{
+    gateway::Call,
+    identity::{Flaw, MchType},
+};
 
 /// How much a warm function may grow, in kibibytes.
 const MAX_GROWTH_KIB: u64 = 2048;
@@ -89,6 +97,7 @@ impl Ledger {
             let leak = record.secrets.iter().find(|secret| text.contains(secret.as_str()));
             ledger.check(SECRECY, leak.is_none(), leak);
         }
+        ledger.check(EVENT, record.stray_events == 0, format_args!("{} are about no order", record.stray_events));
         let messages: usize = record.orders.iter().map(|order| order.planned.messages).sum();
         let invocations = record.orders.iter().flat_map(|order| &order.invocations);
         let acknowledged = invocations.filter(|it| it.answer == Answer::Message { is_acknowledged: true }).count();
@@ -111,12 +120,12 @@ impl Ledger {
         let merchant = &order.planned.merchant;
         for it in &order.invocations {
             self.check(DEADLINES, it.is_in_time, (it, order));
-            let is_told = |line: &Line| match &it.answer {
+            let is_answered = |line: &Line| match &it.answer {
                 Answer::Direct(Some(outcome)) => *outcome == line.outcome,
-                Answer::Direct(None) => !is_conclusive(&line.outcome),
+                Answer::Direct(None) => !is_conclusive(&line.outcome) && line.outcome != "rejected",
                 Answer::Message { .. } => true,
             };
-            self.check(LINES, it.lines.len() == 1 && it.lines.iter().all(is_told), (it, order));
+            self.check(LINES, it.lines.len() == 1 && it.lines.iter().all(is_answered), (it, order));
             for line in &it.lines {
                 self.enter_line(order, it, line);
             }
@@ -130,7 +139,10 @@ impl Ledger {
             self.check(HELD_BACK, order.requests.iter().all(|request| is_allowed(request.at)), order);
         }
         for event in &order.events {
-            let is_right = event.detail.get("mch_id").is_some_and(|mch_id| *mch_id == merchant.identity.mch_id)
+            let is_partner = merchant.identity.mch_type == MchType::Partner;
+            let has = |name: &str, value: Option<&String>| event.detail.get(name) == value.map(|it| json!(it)).as_ref();
+            let is_right = has("mch_id", Some(&merchant.identity.mch_id))
+                && has("sub_mch_id", order.planned.sub_mch_id.as_ref().filter(|_| is_partner))
                 && order.invocations.iter().any(|it| it.is_published_by(event));
             self.check(EVENT, is_right, (event, order));
         }
@@ -140,12 +152,12 @@ impl Ledger {
     fn enter_line(&mut self, order: &History, it: &Invocation, line: &Line) {
         let outcome = line.outcome.as_str();
         let (is_true, is_final) = (outcome == order.truth, is_conclusive(outcome));
-        let has_incident = |is_in_results| it.incidents.iter().any(|it| it.is_in_results() == is_in_results);
+        let had = |is_meant: fn(&Incident) -> bool| it.incidents.iter().any(is_meant);
         // ORDERNOTEXIST names no order, so a genuine one about another order can't be told from this one's.
         if line.is_confirmed && is_final && !(outcome == "not_found" && order.was_replayed()) {
             self.check(TRUE, is_true, (it, order));
         }
-        if order.planned.is_plain() && it.has_time && !has_incident(false) && !outcome.is_empty() {
+        if order.planned.is_plain() && it.has_time && !had(|it| !it.is_in_results()) && !outcome.is_empty() {
             self.check(PLAIN, is_true, (it, order));
         }
         if order.planned.merchant.flaw.is_some() {
@@ -164,7 +176,8 @@ impl Ledger {
                 is_final && order.events.iter().any(|event| it.is_published_by(event))
             };
             // A call can fail, or be answered too late, or its answer be lost.
-            let may_fail = !it.has_time || has_incident(true);
+            let may_fail = !it.has_time
+                || if order.planned.is_invalid { had(|it| it.queue.is_some()) } else { had(|it| it.events.is_some()) };
             let is_right = if is_acknowledged { is_done } else { may_fail || !(is_final || order.planned.is_invalid) };
             self.check(ACKNOWLEDGED, is_right, (it, order));
         }
@@ -227,7 +240,7 @@ mod tests {
         });
         let (log, growth_kib) = ("the log".to_owned(), Some(MAX_GROWTH_KIB));
         let functions = vec![FunctionRecord { log, growth_kib, descriptors: MAX_DESCRIPTORS }];
-        Record { orders: vec![order], functions, dead_letters: 0, secrets: vec!["the key".to_owned()] }
+        Record { orders: vec![order], functions, stray_events: 0, dead_letters: 0, secrets: vec!["the key".to_owned()] }
     }
 
     fn order(record: &mut Record) -> &mut History {
@@ -289,6 +302,9 @@ mod tests {
         (&[ACKNOWLEDGED, EVENT], |it| order(it).events[0].detail["outcome"] = json!("paid")),
         (&[ACKNOWLEDGED, EVENT], |it| order(it).events[0].detail["message_id"] = json!("2")),
         (&[EVENT], |it| order(it).events[0].detail["mch_id"] = json!("1")),
+        (&[EVENT], |it| order(it).events[0].detail["sub_mch_id"] = json!("1")),
+        (&[EVENT], |it| it.stray_events = 1),
+        (&[PLAIN, LINES], |it| ends(it, "rejected", Answer::Direct(None))),
         (&[QUEUE], |it| it.dead_letters = 1),
         (&[QUEUE], |it| order(it).planned.messages = 2),
         (&[DEADLINES], |it| invocation(it).is_in_time = false),

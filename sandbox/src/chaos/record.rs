@@ -14,6 +14,8 @@ pub(super) struct Record {
     pub(super) orders: Vec<History>,
     pub(super) functions: Vec<FunctionRecord>,
     pub(super) dead_letters: usize,
+    /// How many events were about no order of the run.
+    pub(super) stray_events: usize,
     /// What may show nowhere.
     pub(super) secrets: Vec<String>,
 }

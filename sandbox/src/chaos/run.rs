@@ -267,8 +267,9 @@ impl Run {
             }
         }
         for event in self.sandbox.events.events() {
-            if let Some(history) = event.detail.get("out_trade_no").and_then(|number| record.of(number.as_str()?)) {
-                history.events.push(event);
+            match event.detail.get("out_trade_no").and_then(|number| record.of(number.as_str()?)) {
+                Some(history) => history.events.push(event),
+                None => record.stray_events += 1,
             }
         }
         record.dead_letters = self.queue.left().1;

@@ -121,13 +121,13 @@ async fn one_order(answer: &Value, function: &Function) -> bool {
     !is_http_error && answer.get("errorType").is_none() && !matches!(outcome, "not_sent" | "rejected")
 }
 
-/// Says what became of the messages of a batch, and which of them come back.
+/// Says what became of the messages of a batch, and which of them are redelivered.
 async fn batch(event: &Value, failures: &[Value], function: &Function) {
     let records = event.get("Records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let failed: Vec<_> = failures.iter().filter_map(|failure| failure.get("itemIdentifier")).collect();
     let (failures, records_in_all) = (failed.len(), records.len());
     let text = format!(
-        "a batch: {failures} of {records_in_all} messages come back / {records_in_all} 条消息中 {failures} 条会重新投递"
+        "a batch: {failures} of {records_in_all} messages are redelivered / {records_in_all} 条消息中 {failures} 条会重新投递"
     );
     report::line("outcome", &text, if failed.is_empty() { Colour::Green } else { Colour::Yellow });
     let lines = function.wait_for_order_lines(records.len()).await;
@@ -135,7 +135,7 @@ async fn batch(event: &Value, failures: &[Value], function: &Function) {
         let line = lines.iter().find(|line| line.get("message_id") == Some(id));
         let logged = |name: &str| line.and_then(|line| line.get(name)?.as_str()).unwrap_or("-");
         let (becomes, colour) =
-            if failed.contains(&id) { ("comes back", Colour::Yellow) } else { ("is done", Colour::Green) };
+            if failed.contains(&id) { ("is redelivered", Colour::Yellow) } else { ("is acknowledged", Colour::Green) };
         let (outcome, number) = (logged("outcome"), logged("out_trade_no"));
         let id = id.as_str().unwrap_or_default();
         report::line("message", &format!("{id} {becomes}: {outcome}, out_trade_no {number}"), colour);

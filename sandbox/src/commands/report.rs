@@ -112,7 +112,8 @@ fn came_back(received: &Received) -> String {
             .into_iter()
             .filter_map(|name| Some(format!("{name} {}", fields.get(name)?)));
         let mut text = status.into_iter().chain(named).collect::<Vec<_>>().join(", ");
-        if matches!(received.fault, Some(Fault::Forge)) {
+        let is_signed = fields.contains_key("sign") || received.reply_headers.contains_key("wechatpay-signature");
+        if is_signed && matches!(received.fault, Some(Fault::Forge)) {
             text.push_str("; its signature does not match: somebody else sent it");
         }
         text

@@ -158,7 +158,7 @@ fn message_line(report: &Report) {
         Step::Sent(delay) => (format!("is visible in {} s", delay.as_secs()), Colour::Cyan),
         Step::Received(receives) => (format!("is received: time {receives} of {MAX_RECEIVES}"), Colour::Cyan),
         Step::Waits(wait) => (format!("is not due, and waits {} s", wait.as_secs()), Colour::Cyan),
-        Step::Deleted => ("is done, and deleted".to_owned(), Colour::Green),
+        Step::Deleted => ("is acknowledged, and deleted".to_owned(), Colour::Green),
         Step::Failed(left) => {
             (format!("stays in the queue, visible again in {} s", left.as_secs_f64().ceil()), Colour::Yellow)
         }

@@ -42,7 +42,7 @@ pub(super) struct Queue<A: Iterator<Item = (Ms, Message)>> {
     /// What can be received, the longest visible first; the second merchant's alone, if the queue is fair.
     visible: VecDeque<Message>,
     quiet: VecDeque<Message>,
-    /// What is received and comes back, unless it is deleted before.
+    /// What is received and visible again then, unless it is deleted before.
     invisible: BinaryHeap<Reverse<(Ms, Message)>>,
     in_flight: usize,
     max_receives: u16,

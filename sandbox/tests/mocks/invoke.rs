@@ -28,7 +28,12 @@ async fn the_outcome_comes_first_and_decides_the_exit_code() {
         (r#"{"outcome":"unknown","errorType":"ReplyInvalid"}"#, "unknown", "nobody can say", 1),
         (r#"{"statusCode":200,"body":"{\"outcome\":\"open\"}"}"#, "open", "may be paid any moment", 0),
         (r#"{"statusCode":504,"body":"{\"outcome\":\"unknown\"}"}"#, "unknown", "nobody can say", 1),
-        (r#"{"batchItemFailures":[],"Records":[]}"#, "a", "0 of 0 messages come back / 0 条消息中 0 条会重新投递", 0),
+        (
+            r#"{"batchItemFailures":[],"Records":[]}"#,
+            "a",
+            "0 of 0 messages are redelivered / 0 条消息中 0 条会重新投递",
+            0,
+        ),
     ] {
         let output = invoke(answer.as_bytes(), &[]).await;
         let told = String::from_utf8(output.stderr).unwrap();

@@ -64,7 +64,7 @@ pub(super) fn reply(request: &Request, says: &Says, fault: Option<&Fault>) -> Re
     if let Some(Fault::Edit(edits)) = fault {
         edit(&mut fields, edits);
     }
-    // The forger's is a key that nobody has.
+    // A forged signature is made with a key that nobody has.
     let key = if let Some(Fault::Forge) = fault { "0" } else { &request.identity.api_key };
     let sign_type = request.fields.get("sign_type").map(String::as_str).unwrap_or_default();
     let signature = sign(&fields, key, sign_type);
