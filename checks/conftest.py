@@ -24,7 +24,7 @@ from tools import ACCOUNT, ARCHITECTURE, CARGO, HOME, ROOT, SUITE, TARGET, free_
 
 def pytest_addoption(parser):
     parser.addoption("--function", help="a release build of the function, instead of one made here")
-    parser.addoption("--fuzz-seconds", default=30, type=int, help="how long each fuzz target runs")
+    parser.addoption("--fuzz-seconds", default=20, type=int, help="how long each fuzz target runs")
 
 
 def aws(service, endpoint):
