@@ -109,8 +109,11 @@ def test_docs_use_the_words_of_the_field(page):
 
 
 @pytest.mark.parametrize("language", [ENGLISH, CHINESE], ids=["en", "zh"])
-def test_docs_readme_is_short(language):
-    assert len(read(language["README.md"]).splitlines()) <= 150
+def test_docs_readme_is_short_and_has_both_commands(language):
+    """Trying it is a block; how the tests run stands beside it, and .ci/run does the same."""
+    text, tests = read(language["README.md"]), "cargo test --workspace"
+    assert len(text.splitlines()) <= 150
+    assert TRY_IT in text and f"`{tests}`" in text and tests in read(ROOT / ".ci/run").splitlines()
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHERS, *RELAY], ids=name_of)

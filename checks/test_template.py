@@ -300,13 +300,17 @@ def test_the_line_of_an_order_is_never_filtered_away(expanded):
         ('{ $.a = "b" }', {"a": "bc"}, False),
         ('{ $.a = "b*" }', {"a": "bc"}, True),
         ('{ $.a != "b*" }', {"a": "bc"}, False),
+        ('{ $.a != "b*" }', {"a": "c"}, True),
         ('{ $.a != "b*" }', {}, False),
         ('{ $.a = "(b)" }', {"a": "b"}, False),
         ('{ $.a = * }', {"a": 0}, True),
+        ('{ $.a = * }', {"b": 0}, False),
         ('{ $.a NOT EXISTS }', {"b": 0}, True),
+        ('{ $.a NOT EXISTS }', {"a": 0}, False),
         ('{ $.a IS TRUE }', {"a": True}, True),
         ('{ $.a IS TRUE }', {"a": "true"}, False),
         ('{ $.a > 0 }', {"a": 1}, True),
+        ('{ $.a > 0 }', {"a": 0}, False),
         ('{ $.a > 0 }', {"a": "1"}, False),
         ('{ ($.a = "x") || ($.a = "y") && ($.b = "z") }', {"a": "x"}, True),
         ('{ (($.a = "x") || ($.a = "y")) && ($.b = "z") }', {"a": "x"}, False),
@@ -448,7 +452,8 @@ def test_outcome_events_reach_no_target_and_a_state_machine_no_other_account(exp
     rule = one(expanded, "AWS::Events::Rule")
     assert rule["State"] == "DISABLED" and "Targets" not in rule
     (trust,) = expanded["Resources"]["StateMachineRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-    assert {key for test in trust["Condition"].values() for key in test} == {"aws:SourceAccount", "aws:SourceArn"}
+    conditions = {key: value for test in trust["Condition"].values() for key, value in test.items()}
+    assert conditions["aws:SourceAccount"] == {"Ref": "AWS::AccountId"} and conditions["aws:SourceArn"]
 
 
 def test_the_dead_letter_queue_has_one_source(expanded):
